@@ -1,0 +1,108 @@
+"""Group commit: one thread that gathers what has been accepted and commits it together.
+
+Concurrent requests share one transaction and one fsync, so the ledger is as fast with a hundred small requests as
+with one large one. A request's future is done only after its commit: that is what lets the receiver say OK.
+"""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import NamedTuple
+
+from spanledger_exporter.errors import UnavailableError
+from spanledger_exporter.ledger import Appended, Ledger
+from spanledger_exporter.records import PricedRecord
+
+_logger = logging.getLogger(__name__)
+
+
+class _Work(NamedTuple):
+    records: Sequence[PricedRecord]
+    done: Future[int]
+
+
+class Committer:
+    """Commits records in the order in which they were submitted, as many requests at a time as fit.
+
+    `on_commit` is called in the committing thread after each commit, before the requests hear of it, with what was
+    added and the seconds that it took.
+    """
+
+    def __init__(self, ledger: Ledger, *, rows_max: int, on_commit: Callable[[Appended, float], None]) -> None:
+        self._ledger = ledger
+        self._rows_max = rows_max
+        self._on_commit = on_commit
+        self._queue: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="spanledger-committer", daemon=True)
+        self._thread.start()
+
+    def submit(self, records: Sequence[PricedRecord]) -> Future[int]:
+        """Return a future of the number of records that were new, done when they are on disk.
+
+        Raises: the future carries `UnavailableError` when the ledger could not be written; nothing of the request
+        was, then.
+        """
+        done: Future[int] = Future()
+        self._queue.put(_Work(records, done))
+        return done
+
+    def close(self) -> None:
+        """Commit all that was submitted, then stop."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (work := self._queue.get()) is not None:
+            group, closing = self._gather(work)
+            self._commit(group)
+            if closing:
+                return
+
+    def _gather(self, first: _Work) -> tuple[list[_Work], bool]:
+        group, rows = [first], len(first.records)
+        while rows < self._rows_max:
+            try:
+                work = self._queue.get_nowait()
+            except queue.Empty:
+                break
+            if work is None:
+                return group, True
+            group.append(work)
+            rows += len(work.records)
+        return group, False
+
+    def _commit(self, group: list[_Work]) -> None:
+        try:
+            started_s = time.perf_counter()
+            appended = self._ledger.append([record for work in group for record in work.records])
+            self._on_commit(appended, time.perf_counter() - started_s)
+        except UnavailableError as exc:
+            _fail(group, exc)
+        except Exception as exc:  # noqa: BLE001 -- the fence of the committing thread: it must outlive any defect
+            self._isolate(group, exc)
+        else:
+            _answer(group, appended)
+
+    def _isolate(self, group: list[_Work], error: Exception) -> None:
+        """Commit one by one what could not be committed together, so that one bad request fails alone."""
+        if len(group) > 1:
+            for work in group:
+                self._commit([work])
+            return
+        _logger.error("a request of %d records could not be committed", len(group[0].records), exc_info=error)
+        _fail(group, UnavailableError(f"the ledger could not take this request: {type(error).__name__}"))
+
+
+def _answer(group: list[_Work], appended: Appended) -> None:
+    """Tell each request how many of its records were new; a record that two of them carried is new to the first."""
+    new = {id(record) for record in appended.new}
+    for work in group:
+        work.done.set_result(sum(id(record) in new for record in work.records))
+
+
+def _fail(group: list[_Work], error: UnavailableError) -> None:
+    for work in group:
+        work.done.set_exception(error)

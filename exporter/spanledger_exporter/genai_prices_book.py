@@ -1,0 +1,87 @@
+"""The installed genai-prices package -> a PriceBook.
+
+The only module that imports genai-prices. Its objects become the canonical JSON of `prices.py`, so that a book can
+be hashed, kept and replayed without the package that it came from.
+
+Source: genai-prices 0.2.3, `types.py`.
+"""
+
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from importlib.metadata import version
+from typing import Any, cast
+
+from spanledger_exporter.prices import PriceBook
+
+# Any below: genai-prices' match clauses and prices are unions of dataclasses that are told apart by their fields.
+
+
+def packaged_book() -> PriceBook:
+    """Return the price book that comes with the installed genai-prices.
+
+    The import takes most of a second (pydantic and 2,330 models), so it happens when a book is wanted and not before.
+    """
+    from genai_prices import data
+
+    providers = [_provider_document(provider) for provider in data.providers]
+    return PriceBook({"source": f"genai-prices {version('genai-prices')}", "providers": providers})
+
+
+def _provider_document(provider: Any) -> dict[str, Any]:
+    return {
+        "id": provider.id,
+        "fallbacks": list(provider.fallback_model_providers or ()),
+        "models": [
+            {
+                "id": model.id,
+                "match": _match_document(model.match),
+                "prices": _conditions_document(model.prices),
+                "variants": [
+                    {"context": dict(variant.when), **_condition_document(variant)}
+                    for variant in model.price_variants or ()
+                ],
+            }
+            for model in provider.models
+        ],
+    }
+
+
+def _match_document(clause: Any) -> dict[str, Any]:
+    fields = cast("dict[str, Any]", vars(clause))
+    ((name, value),) = fields.items()
+    if name in {"or_", "and_"}:
+        return {name.rstrip("_"): [_match_document(part) for part in value]}
+    return {name: value}
+
+
+def _conditions_document(prices: Any) -> list[dict[str, Any]]:
+    if isinstance(prices, list):
+        return [_condition_document(condition) for condition in cast("list[Any]", prices)]
+    return [{"prices": _prices_document(prices)}]
+
+
+def _condition_document(condition: Any) -> dict[str, Any]:
+    document: dict[str, Any] = {"prices": _prices_document(condition.prices)}
+    constraint = condition.constraint
+    if constraint is not None and hasattr(constraint, "start_date"):
+        document["when"] = {"from": constraint.start_date.isoformat()}
+    elif constraint is not None:
+        document["when"] = {"start": _utc(constraint.start_time), "end": _utc(constraint.end_time)}
+    return document
+
+
+def _utc(value: time) -> str:
+    if value.tzinfo is not None:
+        value = datetime.combine(date(1970, 1, 1), value).astimezone(UTC).time()
+    return value.isoformat()
+
+
+def _prices_document(prices: Any) -> dict[str, Any]:
+    fields = cast("dict[str, Any]", vars(prices))
+    return {key: _price_document(value) for key, value in fields.items() if value is not None}
+
+
+def _price_document(price: Any) -> Any:
+    if isinstance(price, Decimal):
+        return str(price)
+    return {"base": str(price.base), "tiers": [[tier.start, str(tier.price)] for tier in price.tiers]}

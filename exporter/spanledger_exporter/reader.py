@@ -1,0 +1,223 @@
+"""The ledger, read: entries by filter, sums by dimension, and price books, while another process writes.
+
+Entries come out as documents, plain dicts of JSON types: times as RFC 3339 in UTC with nanoseconds, ids in hex,
+money as exact decimal text in USD.
+"""
+
+import json
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, Self
+
+from sqlalchemy import ColumnElement, RowMapping, func, or_, select
+
+from spanledger_exporter.database import Database, open_readonly
+from spanledger_exporter.errors import LedgerError
+from spanledger_exporter.money import usd_text
+from spanledger_exporter.prices import PriceBook
+from spanledger_exporter.records import Usage, UsageRecord
+from spanledger_exporter.rollups import Sums, sums_of_row
+from spanledger_exporter.schema import DIMENSIONS, ROLLUP_SUMS, cells, entries, price_books, rollup_hours
+
+Document = dict[str, Any]
+_NS_PER_S = 10**9
+_DAY_S = 86_400
+_PAGE_ROWS = 1000
+_SPAN_ID_HEX_CHARS = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which entries are meant; what is `None` does not restrict.
+
+    Units: `since` (included) and `until` (excluded) are compared with the time at which a call ended.
+    """
+
+    since: datetime | None = None
+    until: datetime | None = None
+    service: str | None = None
+    provider: str | None = None
+    model: str | None = None
+    outcome: str | None = None
+
+
+class ReportLine(NamedTuple):
+    """The sums of one group of calls; `group` has a value for each dimension that was asked for."""
+
+    group: tuple[str, ...]
+    sums: Sums
+    errors: int
+    unpriced: int
+    unreported: int
+
+
+class Reader:
+    """Reads one ledger; use it as a context manager.
+
+    Raises: `LedgerError` when there is no such ledger or entry, `UnavailableError` when the database does not answer.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._database: Database = open_readonly(url)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._database.close()
+
+    def entries(self, wanted: Filter, *, limit: int | None = None) -> Iterator[Document]:
+        """Return entries, the newest first; at most `limit` of them."""
+        query = select(entries).where(*_conditions(wanted)).order_by(entries.c.end_ns.desc(), entries.c.entry_id.desc())
+        yield from self._documents(query.limit(limit))
+
+    def entries_after(self, entry_id: int, wanted: Filter) -> Iterator[Document]:
+        """Return the entries that were committed after the one of that number, the oldest first."""
+        query = select(entries).where(entries.c.entry_id > entry_id, *_conditions(wanted))
+        yield from self._documents(query.order_by(entries.c.entry_id))
+
+    def last_entry_id(self) -> int:
+        """Return the number of the newest entry, 0 for an empty ledger."""
+        with self._database.read() as connection:
+            return connection.execute(select(func.max(entries.c.entry_id))).scalar() or 0
+
+    def entry(self, name: str) -> tuple[Document, UsageRecord, PriceBook]:
+        """Return the entry of that number, span id (16 hex digits) or response id, its record and its price book."""
+        query = select(entries).where(_named(name)).order_by(entries.c.entry_id).limit(2)
+        with self._database.read() as connection:
+            rows = connection.execute(query).mappings().all()
+            if not rows:
+                raise LedgerError(
+                    f"no entry {name!r}; give an entry's number, span id or response id (see `spanledger entries`)"
+                )
+            if len(rows) > 1:
+                numbers = " and ".join(str(row["entry_id"]) for row in rows)
+                raise LedgerError(f"{name!r} names several entries; give the number of one, such as {numbers}")
+            same = price_books.c.price_book_id == rows[0]["price_book_id"]
+            content = connection.execute(select(price_books.c.content).where(same)).scalar_one()
+        return _document(rows[0]), _record(rows[0]), PriceBook(json.loads(zlib.decompress(content)))
+
+    def report(self, by: Iterable[str], wanted: Filter) -> list[ReportLine]:
+        """Return the sums of calls by `service`, `environment`, `provider`, `model`, `operation` or `day` (UTC).
+
+        They come from the hourly rollups: `since` and `until` are taken at the beginning of their hour.
+        """
+        day = (rollup_hours.c.hour_s - rollup_hours.c.hour_s % _DAY_S).label("day")
+        columns = (*(cells.c[name] for name in DIMENSIONS), day)
+        query = (
+            select(*columns, *(func.sum(rollup_hours.c[name]) for name in ROLLUP_SUMS))
+            .join_from(rollup_hours, cells)
+            .where(*_rollup_conditions(wanted))
+            .group_by(*columns)
+        )
+        names = tuple(by)
+        lines: dict[tuple[str, ...], ReportLine] = {}
+        with self._database.read() as connection:
+            for row in connection.execute(query):
+                dimensions: dict[str, Any] = dict(zip((*DIMENSIONS, "day"), row, strict=False))
+                dimensions["day"] = datetime.fromtimestamp(int(dimensions["day"]), tz=UTC).date().isoformat()
+                group = tuple(str(dimensions[name]) for name in names)
+                line = _line(group, dimensions, sums_of_row(row[len(DIMENSIONS) + 1 :]))
+                lines[group] = _joined(lines[group], line) if group in lines else line
+        return sorted(lines.values(), key=lambda line: (-line.sums.cost_pusd, line.group))
+
+    def _documents(self, query: Any) -> Iterator[Document]:  # Select of one row type; SQLAlchemy's generics say no more
+        with self._database.read() as connection:
+            result = connection.execution_options(yield_per=_PAGE_ROWS).execute(query)
+            for row in result.mappings():
+                yield _document(row)
+
+
+REPORT_DIMENSIONS = ("service", "environment", "provider", "model", "operation", "day")
+
+
+def _line(group: tuple[str, ...], dimensions: Mapping[str, Any], sums: Sums) -> ReportLine:
+    return ReportLine(
+        group,
+        sums,
+        errors=sums.calls if dimensions["outcome"] == "error" else 0,
+        unpriced=sums.calls if dimensions["price_status"] == "unpriced" else 0,
+        unreported=sums.calls if dimensions["usage_status"] in {"unreported", "partial"} else 0,
+    )
+
+
+def _joined(one: ReportLine, other: ReportLine) -> ReportLine:
+    return ReportLine(
+        one.group,
+        one.sums.plus(other.sums),
+        one.errors + other.errors,
+        one.unpriced + other.unpriced,
+        one.unreported + other.unreported,
+    )
+
+
+def _nanoseconds(moment: datetime) -> int:
+    return round(moment.timestamp()) * _NS_PER_S
+
+
+def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
+    if wanted.since is not None:
+        conditions.append(entries.c.end_ns >= _nanoseconds(wanted.since))
+    if wanted.until is not None:
+        conditions.append(entries.c.end_ns < _nanoseconds(wanted.until))
+    if wanted.model is not None:
+        conditions.append(or_(entries.c.response_model == wanted.model, entries.c.request_model == wanted.model))
+    for name in ("service", "provider", "outcome"):
+        value = getattr(wanted, name)
+        if value is not None:
+            conditions.append(entries.c[name] == value)
+    return conditions
+
+
+def _rollup_conditions(wanted: Filter) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
+    if wanted.since is not None:
+        conditions.append(rollup_hours.c.hour_s >= _hour_s(wanted.since))
+    if wanted.until is not None:
+        conditions.append(rollup_hours.c.hour_s < _hour_s(wanted.until))
+    for name in ("service", "provider", "model", "outcome"):
+        value = getattr(wanted, name)
+        if value is not None:
+            conditions.append(cells.c[name] == value)
+    return conditions
+
+
+def _hour_s(moment: datetime) -> int:
+    return round(moment.timestamp()) // 3600 * 3600
+
+
+def _named(name: str) -> ColumnElement[bool]:
+    if len(name) == _SPAN_ID_HEX_CHARS:
+        try:
+            return or_(entries.c.span_id == bytes.fromhex(name), entries.c.response_id == name)
+        except ValueError:
+            return entries.c.response_id == name
+    if name.isascii() and name.isdigit() and len(name) < _SPAN_ID_HEX_CHARS:
+        return entries.c.entry_id == int(name)
+    return entries.c.response_id == name
+
+
+def _document(row: RowMapping) -> Document:
+    """Return every stored field of an entry, and its cost as text."""
+    document: Document = dict(row)
+    for name in ("trace_id", "span_id", "parent_span_id"):
+        document[name] = document[name].hex() if document[name] is not None else None
+    document["stream"] = bool(document["stream"])
+    for name in ("start", "end", "received"):
+        document[name] = _rfc3339(document.pop(f"{name}_ns"))
+    cost_pusd = document["cost_pusd"]
+    document["cost_usd"] = None if cost_pusd is None else usd_text(cost_pusd)
+    return document
+
+
+def _rfc3339(unix_ns: int) -> str:
+    seconds, nanoseconds = divmod(unix_ns, _NS_PER_S)
+    return f"{datetime.fromtimestamp(seconds, tz=UTC):%Y-%m-%dT%H:%M:%S}.{nanoseconds:09d}Z"
+
+
+def _record(row: RowMapping) -> UsageRecord:
+    usage = Usage(**{name: row[name] for name in Usage._fields})
+    return UsageRecord(**{name: row[name] for name in UsageRecord._fields if name != "usage"}, usage=usage)

@@ -1,0 +1,123 @@
+"""The values that travel through the pipeline: what a span said of a call, and what the call cost.
+
+They are named tuples, not frozen dataclasses: one is made for each span on the hot path, and a named tuple of this
+width is made about three times as fast and unpacks straight into a ledger row.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+Outcome = Literal["ok", "error"]
+UsageStatus = Literal["reported", "partial", "unreported", "none"]
+PriceStatus = Literal["priced", "free", "unpriced", "none"]
+UnpricedReason = Literal[
+    "unknown_provider",  # the price book has no such provider
+    "unknown_model",  # the provider has no such model, or the span names none
+    "no_price",  # the model is known, its price is not
+    "no_unit_price",  # the model has prices, but none for something that this call used
+    "unknown_tier",  # the call was served at a service tier, speed or region without a known price
+    "unreported_usage",  # the provider answered without figures
+    "inconsistent_usage",  # the figures contradict each other, for example more cached than input tokens
+    "out_of_range",  # the product is larger than any real call can cost
+]
+
+
+class Usage(NamedTuple):
+    """What a call used, as the provider reported it.
+
+    Units: tokens, except `web_search_requests`. Totals include their parts (`input_tokens` includes cache reads,
+    writes and audio; `output_tokens` includes reasoning). `None` means not reported; `0` means reported as zero.
+    """
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_read_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    cache_write_5m_tokens: int | None = None
+    cache_write_30m_tokens: int | None = None
+    cache_write_1h_tokens: int | None = None
+    cache_write_12h_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    input_audio_tokens: int | None = None
+    output_audio_tokens: int | None = None
+    input_image_tokens: int | None = None
+    web_search_requests: int | None = None
+
+
+class UsageRecord(NamedTuple):
+    """One LLM call as its span reported it.
+
+    Units: `start_ns`, `end_ns` Unix time in nanoseconds, UTC; `time_to_first_chunk_ns` nanoseconds.
+    """
+
+    end_ns: int
+    span_id: bytes
+    trace_id: bytes
+    start_ns: int
+    parent_span_id: bytes | None
+    service: str | None
+    environment: str | None
+    scope: str
+    dialect: str
+    provider: str | None
+    operation: str
+    request_model: str | None
+    response_model: str | None
+    response_id: str | None
+    server_address: str | None
+    stream: bool
+    outcome: Outcome
+    error_type: str | None
+    http_status: int | None
+    resend_count: int | None
+    finish_reasons: str | None
+    service_tier: str | None
+    speed: str | None
+    inference_geo: str | None
+    time_to_first_chunk_ns: int | None
+    usage_status: UsageStatus
+    usage: Usage
+
+    @property
+    def model(self) -> str | None:
+        """The model that answered, else the model that was asked for."""
+        return self.response_model or self.request_model
+
+
+class Price(NamedTuple):
+    """What a call costs, or why that is not known.
+
+    Units: `cost_pusd` pico-USD; it is an int exactly when `status` is `priced` or `free`. `model` is the price book's
+    `provider/model`, `match` says by which name and how it was found, `context` which variant of its prices applied.
+    """
+
+    status: PriceStatus
+    cost_pusd: int | None
+    reason: UnpricedReason | None = None
+    detail: str | None = None
+    model: str | None = None
+    match: str | None = None
+    context: str | None = None
+
+
+class PricedRecord(NamedTuple):
+    """A call and its price, ready for the ledger."""
+
+    record: UsageRecord
+    price: Price
+    book_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What became of one request once it was committed.
+
+    Units: spans. `accepted` are new entries, `duplicates` were in the ledger already, `ignored` are no LLM calls,
+    `rejected` could not be read; `message` says why in words meant for the sender.
+    """
+
+    accepted: int
+    duplicates: int
+    ignored: int
+    rejected: int
+    message: str

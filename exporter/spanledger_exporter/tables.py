@@ -1,0 +1,180 @@
+"""What the ledger says -> what a person reads in a terminal."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from spanledger_exporter.money import usd_text
+from spanledger_exporter.reader import Document, ReportLine
+from spanledger_exporter.rollups import Sums
+
+ENTRIES_SHOWN = 50
+_WIDTH_MIN = 160
+_UNKNOWN = "?"
+_SUMMED = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
+
+
+def report_document(by: Sequence[str], lines: Sequence[ReportLine]) -> Document:
+    """Return a report as JSON: exact integers, money as decimal text in USD.
+
+    Shape: `{"by": [name], "rows": [{name: value, "calls", "errors", "unpriced_calls", "unreported_calls",
+    "input_tokens", ..., "cost_usd"}], "total": {the same sums}}`
+    """
+    rows = [dict(zip(by, line.group, strict=True)) | _sums_document(line) for line in lines]
+    return {"by": list(by), "rows": rows, "total": _sums_document(_total(lines))}
+
+
+def print_report(by: Sequence[str], lines: Sequence[ReportLine]) -> None:
+    """Print a report as a table, the costliest group first, with a total."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in by:
+        table.add_column(name)
+    for name in ("calls", "errors", "input", "cached", "output", "cost USD", "unpriced", "unreported"):
+        table.add_column(name, justify="right")
+    for line in lines:
+        table.add_row(*(value or _UNKNOWN for value in line.group), *_report_cells(line))
+    table.add_section()
+    table.add_row("total", *("" for _ in by[1:]), *_report_cells(_total(lines)), style="bold")
+    _console().print(table)
+
+
+def print_entries(entries: Iterable[Document]) -> None:
+    """Print entries as a table."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name, justify in _ENTRY_COLUMNS:
+        table.add_column(name, justify=justify, no_wrap=True)
+    shown = 0
+    for shown, entry in enumerate(entries, 1):  # noqa: B007 -- the last number is used below
+        table.add_row(*_entry_cells(entry))
+    if shown:
+        _console().print(table)
+    else:
+        _console().print("no entries")
+
+
+def entry_line(entry: Document) -> str:
+    """Return one entry as one line of text."""
+    return "  ".join(_entry_cells(entry))
+
+
+def print_explanation(explanation: Document) -> None:
+    """Print why an entry costs what it costs."""
+    entry, price, book = explanation["entry"], explanation["price"], explanation["price_book"]
+    console = _console()
+    console.print(f"entry {entry['entry_id']}  {entry['end']}  service {entry['service'] or _UNKNOWN}")
+    console.print(
+        f"call {entry['operation']}, {entry['provider'] or _UNKNOWN} {_model(entry)}, outcome {entry['outcome']}, "
+        f"usage {entry['usage_status']}, response id {entry['response_id'] or 'none'}"
+    )
+    if explanation["lines"]:
+        console.print(_factors(explanation["lines"]))
+    cost = "unknown" if price["cost_usd"] is None else f"{price['cost_usd']} USD"
+    console.print(f"cost {cost} ({price['status']}{_because(price)})")
+    console.print(
+        f"price of {price['model'] or 'no model'}, found by {price['match'] or 'nothing'}, "
+        f"tier {price['context'] or 'standard'}"
+    )
+    console.print(f"price book {book['source']}, sha256 {book['id']}")
+    if not explanation["agrees"]:
+        console.print(
+            f"WARNING: that book gives {explanation['replayed_usd'] or 'no price'}, not what the ledger holds"
+        )
+
+
+_ENTRY_COLUMNS: tuple[tuple[str, Any], ...] = (
+    ("entry", "right"),
+    ("end (UTC)", "left"),
+    ("service", "left"),
+    ("operation", "left"),
+    ("model", "left"),
+    ("outcome", "left"),
+    ("input", "right"),
+    ("cached", "right"),
+    ("output", "right"),
+    ("cost USD", "right"),
+)
+
+
+def _entry_cells(entry: Document) -> tuple[str, ...]:
+    outcome = entry["outcome"] if entry["error_type"] is None else entry["error_type"]
+    cost = entry["cost_usd"]
+    if cost is None:
+        cost = "-" if entry["price_status"] == "none" else f"unpriced: {entry['price_reason']}"
+    return (
+        str(entry["entry_id"]),
+        entry["end"][:19].replace("T", " "),
+        entry["service"] or _UNKNOWN,
+        entry["operation"],
+        _model(entry),
+        outcome,
+        _figure(entry["input_tokens"]),
+        _figure(entry["cache_read_tokens"]),
+        _figure(entry["output_tokens"]),
+        cost,
+    )
+
+
+def _model(entry: Document) -> str:
+    return entry["response_model"] or entry["request_model"] or _UNKNOWN
+
+
+def _figure(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"
+
+
+def _factors(lines: Sequence[Document]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("unit", "quantity", "price key", "USD per unit", "USD"):
+        table.add_column(name, justify="left" if name in {"unit", "price key"} else "right")
+    for line in lines:
+        table.add_row(line["unit"], f"{line['quantity']:,}", line["price_key"], line["usd_per_unit"], line["usd"])
+    return table
+
+
+def _because(price: Document) -> str:
+    return f": {price['reason']}, {price['detail']}" if price["reason"] else ""
+
+
+def _total(lines: Sequence[ReportLine]) -> ReportLine:
+    sums = Sums()
+    for line in lines:
+        sums = sums.plus(line.sums)
+    return ReportLine(
+        (),
+        sums,
+        sum(line.errors for line in lines),
+        sum(line.unpriced for line in lines),
+        sum(line.unreported for line in lines),
+    )
+
+
+def _sums_document(line: ReportLine) -> Document:
+    return {
+        "calls": line.sums.calls,
+        "errors": line.errors,
+        "unpriced_calls": line.unpriced,
+        "unreported_calls": line.unreported,
+        **{name: getattr(line.sums, name) for name in _SUMMED},
+        "cost_usd": usd_text(line.sums.cost_pusd),
+    }
+
+
+def _report_cells(line: ReportLine) -> tuple[str, ...]:
+    sums = line.sums
+    return (
+        f"{sums.calls:,}",
+        f"{line.errors:,}",
+        f"{sums.input_tokens:,}",
+        f"{sums.cache_read_tokens:,}",
+        f"{sums.output_tokens:,}",
+        usd_text(sums.cost_pusd),
+        f"{line.unpriced:,}",
+        f"{line.unreported:,}",
+    )
+
+
+def _console() -> Console:
+    """Return a console that never cuts a figure off: a narrow terminal wraps the line, a pipe gets it whole."""
+    return Console(highlight=False, markup=False, soft_wrap=True, width=max(Console().width, _WIDTH_MIN))

@@ -1,0 +1,66 @@
+"""Settings: file, then environment, then flags; all problems at once."""
+
+from pathlib import Path
+
+import pytest
+
+from spanledger_exporter.config import SETTINGS, Address, load
+from spanledger_exporter.errors import ConfigError
+
+
+def test_nothing_said_listens_on_loopback_and_keeps_a_file() -> None:
+    config = load(environ={})
+    assert (config.grpc, config.http, config.metrics) == tuple(
+        Address("127.0.0.1", port) for port in (4317, 4318, 9464)
+    )
+    assert config.ledger_url.startswith("sqlite:///")
+    assert config.ledger_url.endswith("/spanledger/ledger.db")
+
+
+def test_a_flag_beats_the_environment_which_beats_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "spanledger.toml"
+    file.write_text('[receiver]\ngrpc = "127.0.0.1:1"\nhttp = "127.0.0.1:1"\n[metrics]\naddress = "127.0.0.1:1"\n')
+    environ = {"SPANLEDGER_CONFIG": str(file), "SPANLEDGER_RECEIVER_HTTP": ":2", "SPANLEDGER_METRICS_ADDRESS": ":2"}
+    config = load(environ=environ, flags={"metrics": "[::1]:3", "grpc": None})
+    assert (config.grpc.port, config.http.port, config.metrics) == (1, 2, Address("::1", 3))
+
+
+def test_every_problem_is_reported_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "spanledger.toml"
+    file.write_text('colour = "red"\n[receiver]\ngrpc = 12\nrequest_bytes_max = true\n[ledger]\nurl = "mysql://x/y"\n')
+    environ = {"SPANLEDGER_LOG_LEVEL": "chatty", "SPANLEDGER_LEDGER_CELLS_MAX": "-1"}
+    with pytest.raises(ConfigError) as raised:
+        load(file=str(file), environ=environ, flags={"http": "nowhere"})
+    said = "\n".join(raised.value.problems)
+    for part in (
+        "colour",
+        "receiver.grpc",
+        "request_bytes_max",
+        "mysql",
+        "chatty",
+        "LEDGER_CELLS_MAX",
+        "--http: 'nowhere'",
+    ):
+        assert part in said
+    assert len(raised.value.problems) == 7
+
+
+@pytest.mark.parametrize(("content", "said"), [("not toml", "not TOML"), (None, "No such file")])
+def test_an_unreadable_file_is_a_problem(tmp_path: Path, content: str | None, said: str) -> None:
+    file = tmp_path / "spanledger.toml"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(ConfigError, match=said):
+        load(file=str(file), environ={})
+
+
+@pytest.mark.parametrize("text", ["", "4317", "host:", "host:x", "host:70000", "::1:4317", "host:-1"])
+def test_an_address_needs_a_host_and_a_port(text: str) -> None:
+    with pytest.raises(ValueError, match="is no address"):
+        Address.parse(text)
+
+
+def test_every_setting_has_its_own_variable_and_key() -> None:
+    assert (
+        len({setting.key for setting in SETTINGS}) == len({setting.variable for setting in SETTINGS}) == len(SETTINGS)
+    )

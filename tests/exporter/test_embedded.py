@@ -1,0 +1,84 @@
+"""Embedded mode: the app's own process prices and stores, beside others on the same file."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
+
+from spanledger_exporter.config import load
+from spanledger_exporter.embedded import LedgerSpanExporter
+from tests.exporter.otlp_requests import CHAT
+from tests.servers.exporter import entries
+
+APP = """
+import os
+from opentelemetry import trace
+tracer = trace.get_tracer("spanledger")
+for number in range(int(os.environ["CALLS"])):
+    with tracer.start_as_current_span("chat", attributes={attributes!r}):
+        pass
+    with tracer.start_as_current_span("GET /"):
+        pass
+if os.environ.get("FORK") and os.fork() == 0:
+    with tracer.start_as_current_span("chat", attributes={attributes!r}):
+        pass
+    trace.get_tracer_provider().force_flush()
+    os._exit(0)
+"""
+
+
+def started(sqlite_url: str, tmp_path: Path, calls: int, **environ: str) -> subprocess.Popen[str]:
+    app = tmp_path / "app.py"
+    attributes = {key: list(value) if isinstance(value, tuple) else value for key, value in CHAT.items()}
+    app.write_text(APP.format(attributes=attributes))
+    settings = {
+        "OTEL_TRACES_EXPORTER": "spanledger", "OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none",
+        "OTEL_SERVICE_NAME": "shop", "SPANLEDGER_LEDGER_URL": sqlite_url, "CALLS": str(calls),
+    }  # fmt: skip
+    instrument = Path(sys.executable).with_name("opentelemetry-instrument")
+    return subprocess.Popen(
+        [instrument, sys.executable, app], env={**os.environ, **settings, **environ}, stderr=subprocess.PIPE, text=True
+    )
+
+
+def finished(process: subprocess.Popen[str]) -> str:
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    return errors
+
+
+def test_several_processes_share_one_file(sqlite_url: str, tmp_path: Path) -> None:
+    processes = [started(sqlite_url, tmp_path, 50) for _ in range(4)]
+    for process in processes:
+        assert "lost" not in finished(process)
+    stored = entries(sqlite_url)
+    assert len(stored) == 200
+    assert {(entry["service"], entry["cost_usd"]) for entry in stored} == {("shop", "0.000024")}
+
+
+def test_a_forked_process_writes_too(sqlite_url: str, tmp_path: Path) -> None:
+    finished(started(sqlite_url, tmp_path, 3, FORK="1"))
+    assert len(entries(sqlite_url)) == 4
+
+
+def test_spans_of_the_sdk_become_priced_entries(sqlite_url: str) -> None:
+    exporter = LedgerSpanExporter(load(environ={}, flags={"ledger_url": sqlite_url}))
+    provider = TracerProvider(resource=Resource.create({"service.name": "shop"}))
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    with provider.get_tracer("spanledger").start_as_current_span("chat", attributes=dict(CHAT)):
+        pass
+    provider.shutdown()
+    (entry,) = entries(sqlite_url)
+    assert json.dumps(entry["cost_usd"]) == '"0.000024"'
+
+
+def test_a_ledger_that_fails_fails_the_export_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    exporter = LedgerSpanExporter(load(environ={}, flags={"ledger_url": f"sqlite:///{tmp_path}/file/ledger.db"}))
+    assert exporter.export([]) is SpanExportResult.FAILURE
+    exporter.shutdown()
