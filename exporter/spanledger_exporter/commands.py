@@ -24,7 +24,7 @@ _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 class Commands(Protocol):
     """What `ArgumentParser.add_subparsers` returns, as far as adding a command to it goes."""
 
-    def add_parser(self, name: str, *, help: str, description: str) -> argparse.ArgumentParser:  # noqa: A002 -- argparse's
+    def add_parser(self, name: str, *, help: str, description: str = ...) -> argparse.ArgumentParser:  # noqa: A002 -- argparse's
         """Add one command."""
         ...
 
