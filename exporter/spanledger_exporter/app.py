@@ -79,6 +79,7 @@ class App:
         receiver = GrpcReceiver(config.grpc, pipeline, ingest, request_bytes_max=size)
         stack.push_async_callback(receiver.stop, config.shutdown_grace_s)
         grpc = await receiver.start()
+        stack.callback(pipeline.close)
         return Addresses(grpc, http, metrics, shown(parse_url(config.ledger_url)))
 
     async def _serve(self, application: Starlette, setting: str, address: Address) -> Address:

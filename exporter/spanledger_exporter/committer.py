@@ -78,13 +78,19 @@ class Committer:
         try:
             started_s = time.perf_counter()
             appended = self._ledger.append([record for work in group for record in work.records])
-            self._on_commit(appended, time.perf_counter() - started_s)
         except UnavailableError as exc:
             _fail(group, exc)
         except Exception as exc:  # noqa: BLE001 -- the fence of the committing thread: it must outlive any defect
             self._isolate(group, exc)
         else:
+            self._tell(appended, time.perf_counter() - started_s)
             _answer(group, appended)
+
+    def _tell(self, appended: Appended, duration_s: float) -> None:
+        try:
+            self._on_commit(appended, duration_s)
+        except Exception:  # the same fence: what is committed is committed, whatever becomes of its metrics
+            _logger.exception("metrics could not follow a commit of %d entries", len(appended.new))
 
     def _isolate(self, group: list[_Work], error: Exception) -> None:
         """Commit one by one what could not be committed together, so that one bad request fails alone."""

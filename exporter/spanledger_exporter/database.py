@@ -25,6 +25,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlch
 from spanledger_exporter.errors import ConfigError, LedgerError, UnavailableError
 
 _LOCK_TIMEOUT_S = 30
+_WRITING = "spanledger_writing"
 _POSTGRESQL_DRIVER = "postgresql+psycopg"
 # Any constant that no other application is likely to lock in the same PostgreSQL database: "spanledg" as an integer.
 _MIGRATION_LOCK = 0x7370616E6C656467
@@ -38,6 +39,7 @@ class Database:
 
     def __init__(self, engine: Engine, lock: FileLock | None) -> None:
         self.engine = engine
+        self._writing = engine.execution_options(**{_WRITING: True})
         self._lock = lock
 
     @property
@@ -48,7 +50,7 @@ class Database:
     @contextlib.contextmanager
     def write(self) -> Generator[Connection]:
         """Open one write transaction; it commits when the block ends without an error."""
-        with _unavailable(), self._locked(), self.engine.begin() as connection:
+        with _unavailable(), self._locked(), self._writing.begin() as connection:
             yield connection
 
     @contextlib.contextmanager
@@ -234,7 +236,7 @@ def _sqlite_engine(url: URL, *, readonly: bool) -> Engine:
 
     def on_begin(connection: Connection) -> None:
         # IMMEDIATE: a writer waits for its turn here, not half-way through, where SQLite could only refuse it.
-        connection.exec_driver_sql("BEGIN" if readonly else "BEGIN IMMEDIATE")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get(_WRITING) else "BEGIN")
 
     event.listen(engine, "connect", on_connect)
     event.listen(engine, "begin", on_begin)

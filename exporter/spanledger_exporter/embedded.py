@@ -8,6 +8,7 @@ SQLite file.
 import logging
 import os
 import threading
+import weakref
 from collections.abc import Sequence
 from concurrent.futures import Future
 
@@ -33,7 +34,14 @@ class LedgerSpanExporter(SpanExporter):
         self._config = config
         self._lock = threading.Lock()
         self._pipeline: Pipeline | None = None
-        self._process_id = 0
+        self._parents: list[Pipeline] = []
+        forked = weakref.WeakMethod(self._forked)
+
+        def in_child() -> None:
+            if (begin_anew := forked()) is not None:
+                begin_anew()
+
+        os.register_at_fork(after_in_child=in_child)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Commit the calls among the spans; other spans are accepted and ignored."""
@@ -57,10 +65,17 @@ class LedgerSpanExporter(SpanExporter):
         """Return at once: nothing is held back."""
 
     def _opened(self) -> Pipeline:
-        if self._pipeline is None or self._process_id != os.getpid():
+        if self._pipeline is None:
             self._pipeline = _open_pipeline(self._config or load())
-            self._process_id = os.getpid()
         return self._pipeline
+
+    def _forked(self) -> None:
+        """Start afresh in a child process: another thread of the parent may have held the lock when it forked."""
+        self._lock = threading.Lock()
+        if self._pipeline is not None:
+            # Kept for good: collecting it would close the parent's connections from here.
+            self._parents.append(self._pipeline)
+        self._pipeline = None
 
 
 def _open_pipeline(config: Config) -> Pipeline:

@@ -4,6 +4,7 @@ The only place that lists them. Everything before the commit is pure and runs wh
 when the future is done, which is after the commit.
 """
 
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
@@ -33,6 +34,7 @@ class Pipeline:
         self._book = book
         self._metrics = metrics
         self._in_flight_bytes_max = in_flight_bytes_max
+        self._lock = threading.Lock()  # receivers add, the committing thread takes away
         self._in_flight_bytes = 0
         self._closing = False
 
@@ -83,12 +85,14 @@ class Pipeline:
     def _admit(self, size: int) -> None:
         if self._closing:
             raise UnavailableError("the exporter is shutting down")
-        if self._in_flight_bytes and self._in_flight_bytes + size > self._in_flight_bytes_max:
-            raise UnavailableError(f"{self._in_flight_bytes} bytes are waiting to be committed; try again shortly")
-        self._in_flight_bytes += size
+        with self._lock:
+            if self._in_flight_bytes and self._in_flight_bytes + size > self._in_flight_bytes_max:
+                raise UnavailableError(f"{self._in_flight_bytes} bytes are waiting to be committed; try again shortly")
+            self._in_flight_bytes += size
 
     def _release(self, size: int) -> None:
-        self._in_flight_bytes -= size
+        with self._lock:
+            self._in_flight_bytes -= size
 
 
 _PROBLEMS_SHOWN_MAX = 3
