@@ -15,8 +15,10 @@ DEMO_SECONDS = 20.0
 
 def add_commands(subparsers: Commands) -> None:
     """Add `provider` and `demo`; each sets `run`, which takes the parsed flags and returns the exit status."""
-    _add_provider(subparsers.add_parser("provider", help="serve invented OpenAI and Anthropic answers, and tally them"))
-    _add_demo(subparsers.add_parser("demo", help="show the whole path: calls, ledger entries, metrics, reconciliation"))
+    text = "serve invented OpenAI and Anthropic answers, and tally them"
+    _add_provider(subparsers.add_parser("provider", help=text, description=f"{text[0].upper()}{text[1:]}."))
+    text = "show the whole path: calls, ledger entries, metrics, reconciliation"
+    _add_demo(subparsers.add_parser("demo", help=text, description=f"{text[0].upper()}{text[1:]}."))
 
 
 def _add_provider(parser: argparse.ArgumentParser) -> None:
@@ -24,23 +26,37 @@ def _add_provider(parser: argparse.ArgumentParser) -> None:
         "--listen", metavar="ADDR", type=address, default=PROVIDER_ADDRESS, help=f"default {PROVIDER_ADDRESS}"
     )
     parser.add_argument("--json", action="store_true", help="print the final tally as one JSON object")
-    parser.add_argument("--seed", type=int, default=0, help="what the figures are invented from, besides the request")
-    parser.add_argument("--error-rate", type=share, default=0.0, help="share of calls answered with an error")
-    parser.add_argument("--cut-rate", type=share, default=0.0, help="share of streams that break off")
-    parser.add_argument("--latency-s", type=seconds, default=0.0, help="seconds before each answer")
-    parser.add_argument("--event-interval-s", type=seconds, default=0.0, help="seconds between the events of a stream")
+    parser.add_argument(
+        "--seed", metavar="N", type=int, default=0, help="what the figures are invented from, besides the request"
+    )
+    parser.add_argument(
+        "--error-rate", metavar="SHARE", type=share, default=0.0, help="share of calls answered with an error"
+    )
+    parser.add_argument("--cut-rate", metavar="SHARE", type=share, default=0.0, help="share of streams that break off")
+    parser.add_argument("--latency-s", metavar="N", type=seconds, default=0.0, help="seconds before each answer")
+    parser.add_argument(
+        "--event-interval-s", metavar="N", type=seconds, default=0.0, help="seconds between the events of a stream"
+    )
     parser.set_defaults(run=_run_provider)
 
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--seconds", type=positive, default=DEMO_SECONDS, help=f"how long to call, default {DEMO_SECONDS}"
+        "--seconds",
+        metavar="N",
+        type=positive,
+        default=DEMO_SECONDS,
+        help=f"how long to call, default {DEMO_SECONDS:g}",
     )
     parser.add_argument("--json", action="store_true", help="print the reconciliation as one JSON object")
     parser.add_argument("--collector", action="store_true", help="send through a real OpenTelemetry collector")
-    parser.add_argument("--calls-per-s", type=positive, default=8.0, help="pace of the sample service")
-    parser.add_argument("--error-rate", type=share, default=0.05, help="share of calls that the provider fails")
-    parser.add_argument("--cut-rate", type=share, default=0.0, help="share of streams that the provider breaks off")
+    parser.add_argument("--calls-per-s", metavar="N", type=positive, default=8.0, help="pace of the sample service")
+    parser.add_argument(
+        "--error-rate", metavar="SHARE", type=share, default=0.05, help="share of calls that the provider fails"
+    )
+    parser.add_argument(
+        "--cut-rate", metavar="SHARE", type=share, default=0.0, help="share of streams that the provider breaks off"
+    )
     parser.add_argument("--ledger", metavar="URL", help="keep the entries here; default is a new SQLite file")
     parser.add_argument("--folder", metavar="DIR", help="keep ledger and logs here; default is a new temporary folder")
     parser.add_argument(

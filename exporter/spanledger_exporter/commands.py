@@ -51,7 +51,8 @@ def _add_serve(commands: Commands) -> None:
 
 
 def _add_report(commands: Commands) -> None:
-    report = _reading(commands, "report", "what was spent, by model, service, day or other dimensions")
+    text = "what was spent, by model, service, day or other dimensions; times are taken at the start of their hour"
+    report = _reading(commands, "report", text)
     _add_filters(report)
     report.add_argument(
         "--by",
@@ -104,7 +105,9 @@ def _add_filters(command: argparse.ArgumentParser, *, times: bool = True) -> Non
         )
         command.add_argument("--until", type=_moment, metavar="TIME", help="likewise; itself excluded")
     for name in ("service", "provider", "model"):
-        command.add_argument(f"--{name}", metavar="NAME", help=f"only calls of this {name}")
+        command.add_argument(
+            f"--{name}", metavar="NAME", help=f"only calls of this {name}; * stands for any characters"
+        )
     command.add_argument("--outcome", choices=("ok", "error"), help="only calls that ended so")
 
 

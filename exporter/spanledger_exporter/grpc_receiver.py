@@ -19,6 +19,11 @@ from spanledger_exporter.pipeline import Pipeline
 
 _logger = logging.getLogger(__name__)
 _SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService"
+# An SDK that is pointed at us sends its metrics and logs too, unless told not to, and would complain for ever.
+_IGNORED_SERVICES = (
+    "opentelemetry.proto.collector.metrics.v1.MetricsService",
+    "opentelemetry.proto.collector.logs.v1.LogsService",
+)
 _CODES: dict[int, grpc.StatusCode] = {int(code.value[0]): code for code in grpc.StatusCode}
 
 _Context = grpc.aio.ServicerContext[bytes, bytes]
@@ -52,6 +57,10 @@ class GrpcReceiver:
         # Any: the stub package types handlers of the synchronous server only.
         handlers: dict[str, Any] = {"Export": grpc.unary_unary_rpc_method_handler(cast("Any", export))}
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, handlers),))
+        ignore: Callable[[bytes, _Context], Awaitable[bytes]] = self._ignore
+        for service in _IGNORED_SERVICES:
+            handlers = {"Export": grpc.unary_unary_rpc_method_handler(cast("Any", ignore))}
+            self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
         try:
             port = self._server.add_insecure_port(str(self._address))
         except RuntimeError as exc:
@@ -85,6 +94,10 @@ class GrpcReceiver:
             context.set_trailing_metadata(_trailers(answer))
             return b""
         return answer.body
+
+    async def _ignore(self, _body: bytes, _context: _Context) -> bytes:
+        self._metrics.answered("grpc", "ignored")
+        return b""  # an empty response of either service: all is well
 
 
 def _trailers(answer: answers.Answer) -> tuple[tuple[str, bytes], ...]:

@@ -49,7 +49,15 @@ def http_receiver(pipeline: Pipeline, metrics: IngestMetrics, *, request_bytes_m
         metrics.answered("http", answer.name)
         return _response(answer)
 
-    return Starlette(routes=[Route("/v1/traces", export, methods=["POST"])])
+    async def ignore(request: Request) -> Response:
+        # An SDK that is pointed at us sends its metrics and logs too, unless told not to.
+        async for _ in request.stream():
+            pass
+        metrics.answered("http", "ignored")
+        return Response(b"", media_type=_PROTOBUF)
+
+    ignored = [Route(f"/v1/{signal}", ignore, methods=["POST"]) for signal in ("metrics", "logs")]
+    return Starlette(routes=[Route("/v1/traces", export, methods=["POST"]), *ignored])
 
 
 def _response(answer: answers.Answer) -> Response:

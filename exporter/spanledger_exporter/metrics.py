@@ -97,7 +97,7 @@ def _unpriced(totals: _Totals) -> CounterMetricFamily:
 def _unreported(totals: _Totals) -> CounterMetricFamily:
     family = CounterMetricFamily(
         "genai_unreported_calls",
-        "Answered LLM calls whose usage the provider did not report (unreported) or not to the end (partial).",
+        "LLM calls that may be billed and whose usage is not known (unreported) or not to the end (partial).",
         labels=(*_CALL_LABELS, "usage_status"),
     )
     unknown = ((cell, sums) for cell, sums in totals if cell.usage_status in {"unreported", "partial"})
@@ -165,9 +165,10 @@ class IngestMetrics:
             ("transport", "answer"),
             registry=registry,
         )
-        for transport in ("grpc", "http"):
-            for answer in ("ok", "partial", "rejected", "unavailable", "too_large"):
-                self._requests.labels(transport, answer)
+        for answer in ("ok", "partial", "rejected", "unavailable", "ignored"):
+            self._requests.labels("grpc", answer)
+            self._requests.labels("http", answer)
+        self._requests.labels("http", "too_large")  # gRPC itself refuses such a message, before it is ours to count
         self._spans = Counter(
             "spanledger_spans", "Spans received, by what became of them.", ("result",), registry=registry
         )

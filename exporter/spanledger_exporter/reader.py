@@ -32,6 +32,8 @@ _SPAN_ID_HEX_CHARS = 16
 class Filter:
     """Which entries are meant; what is `None` does not restrict.
 
+    `model` is the model that answered, else the one that was asked for. In a name, `*` stands for any characters.
+
     Units: `since` (included) and `until` (excluded) are compared with the time at which a call ended.
     """
 
@@ -163,13 +165,8 @@ def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
         conditions.append(entries.c.end_ns >= _nanoseconds(wanted.since))
     if wanted.until is not None:
         conditions.append(entries.c.end_ns < _nanoseconds(wanted.until))
-    if wanted.model is not None:
-        conditions.append(or_(entries.c.response_model == wanted.model, entries.c.request_model == wanted.model))
-    for name in ("service", "provider", "outcome"):
-        value = getattr(wanted, name)
-        if value is not None:
-            conditions.append(entries.c[name] == value)
-    return conditions
+    model = func.coalesce(entries.c.response_model, entries.c.request_model)
+    return conditions + _named_conditions(wanted, {**entries.c, "model": model})
 
 
 def _rollup_conditions(wanted: Filter) -> list[ColumnElement[bool]]:
@@ -178,10 +175,18 @@ def _rollup_conditions(wanted: Filter) -> list[ColumnElement[bool]]:
         conditions.append(rollup_hours.c.hour_s >= _hour_s(wanted.since))
     if wanted.until is not None:
         conditions.append(rollup_hours.c.hour_s < _hour_s(wanted.until))
+    return conditions + _named_conditions(wanted, {**cells.c})
+
+
+def _named_conditions(wanted: Filter, columns: Mapping[str, ColumnElement[Any]]) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
     for name in ("service", "provider", "model", "outcome"):
-        value = getattr(wanted, name)
-        if value is not None:
-            conditions.append(cells.c[name] == value)
+        value: str | None = getattr(wanted, name)
+        if value is not None and "*" in value:
+            pattern = value.replace("/", "//").replace("%", "/%").replace("_", "/_").replace("*", "%")
+            conditions.append(columns[name].like(pattern, escape="/"))
+        elif value is not None:
+            conditions.append(columns[name] == value)
     return conditions
 
 

@@ -13,12 +13,12 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue, KeyValueList
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+
+from spanledger_exporter.dialects import RESOURCE_ATTRIBUTES, SPAN_ATTRIBUTES
 from tests.servers.exporter import Exporter, entries
 from tests.servers.otelcol import CONFIG, Collector
 from tests.servers.process import free_port, poll, require
 from tests.servers.sink import EXPORT, Sink, listening
-
-from spanledger_exporter.dialects import RESOURCE_ATTRIBUTES, SPAN_ATTRIBUTES
 
 # The collector's build, on a machine that never built one, takes minutes while other tests take the cores.
 pytestmark = pytest.mark.timeout(900)

@@ -84,6 +84,10 @@ def test_entries_prints_every_stored_field(filled: str) -> None:
     [
         (["--service", "search"], 1),
         (["--model", "mystery"], 1),
+        (["--model", "gpt-4o-mini"], 0),
+        (["--model", "gpt-4o-mini*"], 5),
+        (["--service", "sh*", "--outcome", "ok"], 5),
+        (["--service", "%"], 0),
         (["--outcome", "error"], 1),
         (["--provider", "anthropic", "--outcome", "ok"], 1),
         (["--since", "2026-11-19"], 1),

@@ -37,8 +37,10 @@ def channel(exporter: Exporter) -> Iterator[grpc.Channel]:
         yield opened
 
 
-def post(exporter: Exporter, content: bytes, headers: dict[str, str]) -> tuple[int, bytes, dict[str, str]]:
-    sent = urllib.request.Request(f"http://{exporter.http}/v1/traces", data=content, headers=headers)
+def post(
+    exporter: Exporter, content: bytes, headers: dict[str, str], path: str = "/v1/traces"
+) -> tuple[int, bytes, dict[str, str]]:
+    sent = urllib.request.Request(f"http://{exporter.http}{path}", data=content, headers=headers)
     try:
         with urllib.request.urlopen(sent, timeout=60) as answer:
             return answer.status, answer.read(), dict(answer.headers)
@@ -83,6 +85,17 @@ def test_spans_that_are_no_calls_are_accepted_and_ignored(exporter: Exporter) ->
     status, answer, _ = post(exporter, body(span({"http.method": "GET"})), PROTOBUF)
     assert (status, answer) == (200, b"")
     assert entries(exporter.ledger) == []
+
+
+def test_metrics_and_logs_are_accepted_and_ignored(exporter: Exporter, channel: grpc.Channel) -> None:
+    """An SDK sends them to the same address by default, and would complain in the app's log for ever."""
+    for service in ("metrics.v1.MetricsService", "logs.v1.LogsService"):
+        assert channel.unary_unary(f"/opentelemetry.proto.collector.{service}/Export")(b"anything", timeout=60) == b""
+    for signal in ("metrics", "logs"):
+        assert post(exporter, b"anything", PROTOBUF, path=f"/v1/{signal}")[:2] == (200, b"")
+    text = get(exporter, "/metrics")[1]
+    for transport in ("grpc", "http"):
+        assert f'spanledger_requests_total{{answer="ignored",transport="{transport}"}} 2.0' in text
 
 
 def test_a_bad_span_is_rejected_alone(exporter: Exporter, channel: grpc.Channel) -> None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
+
 from tests.servers.process import Server, free_port, require
 
 USER = "spanledger"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, inspect, text
+
 from tests.servers import alertmanager
 from tests.servers.process import Server, get, missing, require
 

@@ -1,0 +1,399 @@
+"""The documentation says what the code has: nothing is undocumented, and nothing documented is gone.
+
+Both sides are asked, never listed here: the code for its settings, parsers, registries and tables; the pages for the
+rows of their tables, their code blocks and their links.
+"""
+
+import argparse
+import re
+import shlex
+import tomllib
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple, get_args
+
+import pytest
+import yaml
+from opentelemetry import environment_variables as api_variables
+from opentelemetry.instrumentation import environment_variables as instrumentation_variables
+from opentelemetry.sdk import environment_variables as sdk_variables
+from prometheus_client import CollectorRegistry
+from sqlalchemy import text
+
+from spanledger_demo.collector import BINARY_VARIABLE
+from spanledger_exporter import cli, config, dialects, metrics, records, schema
+from spanledger_exporter.database import open_database, open_readonly
+from spanledger_exporter.genai_prices_book import packaged_book
+from spanledger_exporter.ledger import Appended, Ledger
+from spanledger_exporter.rollups import Cell, Sums, cell_of, sums_of
+from spanledger_instrumentation import attributes, environment_variables
+from tests.exporter.calls import priced
+from tests.servers import prometheus
+
+ROOT = Path(__file__).parent.parent
+PAGES = tuple(sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]))
+PACKAGES = tuple(ROOT.glob("*/spanledger_*/"))
+
+
+class Row(NamedTuple):
+    """One row of a table: its page's section, and its cells by their heads."""
+
+    section: str
+    cells: dict[str, str]
+
+
+class Block(NamedTuple):
+    """One fenced block of a page."""
+
+    language: str
+    lines: tuple[str, ...]
+
+
+@cache
+def text_of(page: Path) -> str:
+    return page.read_text()
+
+
+def prose(page: Path) -> str:
+    """A page without its fenced blocks."""
+    return re.sub(r"^```.*?^```", "", text_of(page), flags=re.MULTILINE | re.DOTALL)
+
+
+def blocks(page: Path) -> Iterator[Block]:
+    for language, body in re.findall(r"^```(\w*)\n(.*?)^```", text_of(page), flags=re.MULTILINE | re.DOTALL):
+        yield Block(language, tuple(body.splitlines()))
+
+
+def rows(page: Path, first_head: str) -> Iterator[Row]:
+    """Rows of those tables of a page whose first column has this head."""
+    section, heads = "", None
+    for line in prose(page).splitlines():
+        if line.startswith("#"):
+            section = line.lstrip("# ").replace("`", "")
+        if not line.startswith("|"):
+            heads = None
+            continue
+        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        if heads is None:
+            heads = cells
+        elif heads[0] == first_head and not set(line) <= set("|-: "):
+            assert len(cells) == len(heads), f"{page.name}: {line}"
+            yield Row(section, dict(zip(heads, cells, strict=True)))
+
+
+def docs(name: str, first_head: str) -> list[Row]:
+    found = list(rows(ROOT / "docs" / name, first_head))
+    assert found, f"docs/{name} has no table of which the first column is {first_head!r}"
+    return found
+
+
+def code(cell: str) -> list[str]:
+    """What stands between backticks."""
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def names(name: str, first_head: str) -> list[str]:
+    return [code(row.cells[first_head])[0] for row in docs(name, first_head)]
+
+
+def public_constants(module: object) -> set[str]:
+    return {value for name, value in vars(module).items() if name.isupper() and isinstance(value, str)}
+
+
+# -- settings and variables ----------------------------------------------------------------------------------
+
+
+def test_every_setting_is_documented_with_its_variable_flag_and_default() -> None:
+    rows = {code(row.cells["key"])[0]: row.cells for row in docs("configuration.md", "key")}
+    assert rows.keys() == {setting.key for setting in config.SETTINGS}
+    for setting in config.SETTINGS:
+        cells = rows[setting.key]
+        assert code(cells["variable"]) == [setting.variable]
+        assert code(cells["flag"]) == ([setting.flag] if setting.flag else [])
+        shown = code(cells["default"])[0]
+        if setting.default is config.default_ledger_url:  # another on each machine
+            assert setting.default().endswith(f"/{shown}")
+        else:
+            assert shown == setting.default()
+
+
+def test_the_configuration_files_of_the_docs_load(tmp_path: Path) -> None:
+    shown = [block for page in PAGES for block in blocks(page) if block.language == "toml"]
+    assert shown
+    for block in shown:
+        file = tmp_path / "shown.toml"
+        file.write_text("\n".join(block.lines))
+        config.load(file=str(file), environ={})
+
+
+def test_every_variable_of_the_instrumentation_is_documented() -> None:
+    documented = set(names("configuration-instrumentation.md", "variable"))
+    ours = {name for name in documented if "SPANLEDGER" in name}
+    assert ours == public_constants(environment_variables)
+    assert documented - ours <= public_constants(api_variables) | public_constants(sdk_variables) | public_constants(
+        instrumentation_variables
+    )
+
+
+def collector_variables() -> dict[str, str]:
+    """The variables of the collector's configuration and their defaults; those in its comments count."""
+    found = re.findall(r"\$\{env:([A-Z_]+)(?::-((?:\$\{env:\w+\}|[^}])*))?\}", text_of(ROOT / "otel-collector.yaml"))
+    return {name: default for name, default in found if name.startswith("SPANLEDGER_")}
+
+
+def test_every_variable_of_the_collector_is_documented_with_its_default() -> None:
+    rows = {code(row.cells["variable"])[0]: code(row.cells["default"]) for row in docs("collector.md", "variable")}
+    defaults = {name: default.replace("${env:HOME}", "$HOME") for name, default in collector_variables().items()}
+    shown = {name: "".join(default).replace("\\|", "|") for name, default in rows.items()}
+    assert shown == defaults
+
+
+def test_no_variable_is_named_that_nothing_reads() -> None:
+    known = {config.CONFIG_VARIABLE, BINARY_VARIABLE, *collector_variables()}
+    known |= {setting.variable for setting in config.SETTINGS}
+    known |= public_constants(environment_variables)
+    for page in PAGES:
+        named = set(re.findall(r"\b(?:OTEL_INSTRUMENTATION_)?SPANLEDGER_[A-Z_]*[A-Z]\b", text_of(page)))
+        assert named <= known, page
+
+
+# -- metrics -------------------------------------------------------------------------------------------------
+
+
+@cache
+def exposed() -> dict[str, tuple[str, frozenset[str]]]:
+    """Each metric of real registries with one of every kind of call in them: its name, type and labels."""
+    registry = CollectorRegistry()
+    metrics.IngestMetrics(registry)
+    spend = metrics.LedgerMetrics(registry, {}, lambda: 0)
+    book = packaged_book()
+    calls = [priced(book), priced(book, usage_status="unreported", usage=records.Usage())]
+    cells = [cell_of(call) for call in calls]
+    sums: dict[Cell, Sums] = {cell: sums_of(call) for cell, call in zip(cells, calls, strict=True)}
+    spend.committed(Appended(calls, cells, sums), 0.01)
+    found: dict[str, tuple[str, frozenset[str]]] = {}
+    for family in registry.collect():
+        labels = frozenset(name for sample in family.samples for name in sample.labels)
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        assert family.samples, f"{name} has no sample, so that its labels cannot be seen"
+        found[name] = (family.type, labels - {"le"})
+    return found
+
+
+def test_every_metric_is_documented_with_its_type_and_labels() -> None:
+    documented = {
+        code(row.cells["metric"])[0]: (row.cells["type"], frozenset(code(row.cells["labels"])))
+        for row in docs("metrics.md", "metric")
+    }
+    assert documented == exposed()
+
+
+def test_every_token_type_is_documented() -> None:
+    registry = CollectorRegistry()
+    call = priced(packaged_book())
+    metrics.SpendMetrics(registry, {cell_of(call): sums_of(call)})
+    kinds = [sample.labels.get("token_type") for family in registry.collect() for sample in family.samples]
+    assert names("metrics.md", "token_type") == [kind for kind in kinds if kind]
+
+
+def test_no_metric_is_named_that_is_not_exposed() -> None:
+    known = {name + suffix for name in exposed() for suffix in ("", "_bucket", "_sum", "_count")}
+    known |= {package.name for package in PACKAGES}
+    for page in PAGES:
+        assert set(re.findall(r"\b(?:genai|spanledger)_[a-z_]+\b", text_of(page))) - {"genai_prices_book"} <= known, (
+            page
+        )
+
+
+def test_the_expressions_of_the_docs_are_promql(tmp_path: Path) -> None:
+    shown = [line for page in PAGES for block in blocks(page) if block.language == "promql" for line in block.lines]
+    expressions = [line for line in shown if not line.startswith("#")]
+    alerts = [code(row.cells["expression"])[0].replace("\\|", "|") for row in docs("operations.md", "what")]
+    rules = [{"record": f"shown:{number}", "expr": each} for number, each in enumerate(expressions + alerts)]
+    file = tmp_path / "rules.yml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "docs", "rules": rules}]}))
+    assert f"{len(rules)} rules found" in prometheus.promtool("check", "rules", file)
+
+
+# -- spans, ledger, prices -----------------------------------------------------------------------------------
+
+
+def span_attributes() -> set[str]:
+    return set(names("span-attributes.md", "attribute"))
+
+
+def test_every_attribute_that_the_instrumentation_writes_is_documented() -> None:
+    assert span_attributes() == public_constants(attributes)
+
+
+def test_every_attribute_that_the_exporter_reads_is_documented() -> None:
+    older = [row.cells for row in docs("dialects.md", "older name") if "read as" in row.cells]
+    understood = {code(row["older name"])[0] for row in older}
+    assert {code(row["read as"])[0] for row in older} <= span_attributes()
+    assert understood <= dialects.SPAN_ATTRIBUTES
+    assert understood | span_attributes() >= dialects.SPAN_ATTRIBUTES
+    assert set(names("dialects.md", "resource attribute")) == dialects.RESOURCE_ATTRIBUTES
+
+
+def test_every_counted_operation_and_provider_name_is_documented() -> None:
+    assert set(names("dialects.md", "operation")) == dialects.COUNTED_OPERATIONS
+    renamed = [row.cells for row in docs("dialects.md", "older name") if "current name" in row.cells]
+    assert {code(row["older name"])[0]: code(row["current name"])[0] for row in renamed} == dialects.PROVIDER_NAMES
+
+
+def test_every_column_of_the_ledger_is_documented() -> None:
+    documented: dict[str, list[str]] = {}
+    for row in docs("ledger.md", "column"):
+        documented.setdefault(row.section, []).append(code(row.cells["column"])[0])
+    assert documented == {name: table.columns.keys() for name, table in schema.metadata.tables.items()}
+
+
+def test_every_reason_and_status_of_a_price_is_documented() -> None:
+    assert names("prices.md", "reason") == list(get_args(records.UnpricedReason))
+    assert names("prices.md", "status") == list(get_args(records.PriceStatus))
+    column = next(
+        row.cells["meaning"] for row in docs("ledger.md", "column") if "`usage_status`" in row.cells["column"]
+    )
+    assert code(column) == list(get_args(records.UsageStatus))
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_the_queries_of_the_docs_find_a_call(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'ledger.db'}" if kind == "sqlite" else request.getfixturevalue("postgresql_url")
+    book = packaged_book()
+    call = priced(book, usage=records.Usage(10, 0))  # 1.5 micro-USD: both columns of a sum of money are used
+    ledger = Ledger(open_database(url), cells_max=10)
+    ledger.keep_book(book)
+    ledger.append([call])
+    ledger.close()
+    queries = [block for page in PAGES for block in blocks(page) if block.language == "sql"]
+    lines = [line for query in queries for line in query.lines if not line.startswith("--")]
+    with closing(open_readonly(url)) as database, database.read() as connection:
+        for statement in "\n".join(lines).split(";")[:-1]:
+            (found,) = connection.execute(text(statement)).mappings()
+            assert found["service"] == "shop"
+            assert float(found["usd"]) == pytest.approx(1.5e-6)
+
+
+# -- commands ------------------------------------------------------------------------------------------------
+
+
+def commands() -> dict[str, argparse.ArgumentParser]:
+    top = cli.parser()
+    choices = [action.choices for action in top._actions if isinstance(action, argparse._SubParsersAction)]
+    return {"spanledger": top} | {f"spanledger {name}": parser for name, parser in choices[0].items()}
+
+
+def flags(parser: argparse.ArgumentParser) -> set[str]:
+    return {flag for action in parser._actions for flag in action.option_strings}
+
+
+def test_every_command_and_flag_is_documented() -> None:
+    documented: dict[str, set[str]] = {}
+    for name in ("commands.md", "demo.md"):
+        for row in docs(name, "flag"):
+            found = re.findall(r"(?<![\w-])--?[a-z][a-z-]*", row.cells["flag"])
+            documented.setdefault(row.section, set()).update(found)
+    everywhere = {"-h", "--help"}
+    own = {name: flags(parser) - (everywhere if " " in name else set()) for name, parser in commands().items()}
+    assert documented == own
+
+
+def shown_commands() -> Iterator[tuple[Path, list[str]]]:
+    for page in PAGES:
+        for block in blocks(page):
+            for line in block.lines:
+                words = shlex.split(line.removeprefix("$ "), comments=True) if "spanledger " in line else []
+                if words[:1] == ["spanledger"] and not words[1].endswith(":"):  # the latter is a message of ours
+                    yield page, words[1:]
+
+
+def test_every_command_that_the_docs_show_can_be_typed() -> None:
+    shown = list(shown_commands())
+    assert shown
+    for page, words in shown:
+        try:
+            cli.parser().parse_args(words)
+        except SystemExit:
+            pytest.fail(f"{page.name}: spanledger {shlex.join(words)}")
+
+
+# -- what pages refer to -------------------------------------------------------------------------------------
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as code hosts make them."""
+    titles = re.findall(r"^#+ (.*)$", prose(page), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if re.match(r"https?://", target):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), target
+        assert not anchor or anchor in anchors(file), target
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = ROOT / "docs" / "README.md"
+    linked = {(index.parent / target).resolve() for target in re.findall(r"\]\(([^)#\s]+)\)", text_of(index))}
+    assert linked == set((ROOT / "docs").rglob("*.md")) - {index}
+
+
+def files(name: str) -> Iterable[Path]:
+    """The files of the project that a page may mean: a path from the top, or a name within the packages."""
+    if (ROOT / name).exists():
+        return [ROOT / name]
+    return [file for package in PACKAGES for file in package.rglob(name)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_file_and_module_that_is_named_exists(page: Path) -> None:
+    for name in set(re.findall(r"(?<![\w/.-])[\w./-]+\.(?:py|yaml|yml)\b", text_of(page))):
+        assert files(name), name
+
+
+def test_every_make_target_is_documented_and_every_named_one_exists() -> None:
+    declared = re.findall(r"^\.PHONY: (.*)$", text_of(ROOT / "Makefile"), flags=re.MULTILINE)[0].split()
+    explained = set(re.findall(r"^([a-z]+):.*## ", text_of(ROOT / "Makefile"), flags=re.MULTILINE))
+    table = {code(row.cells["target"])[0].removeprefix("make ") for row in rows(ROOT / "CONTRIBUTING.md", "target")}
+    assert table == explained <= set(declared)
+    for page in PAGES:
+        shown = [line for block in blocks(page) for line in block.lines] + code(prose(page))
+        named = {found[1] for line in shown if (found := re.match(r"make ([a-z]+)\b", line))}
+        assert named <= explained, page
+
+
+def test_every_extra_that_the_docs_install_exists() -> None:
+    project = tomllib.loads(text_of(ROOT / "pyproject.toml"))["project"]
+    named = {
+        extra
+        for page in PAGES
+        for extras in re.findall(r"spanledger\[([\w,]+)\]", text_of(page))
+        for extra in extras.split(",")
+    }
+    assert named
+    assert named <= project["optional-dependencies"].keys()
+    assert f"## [{project['version']}]" in text_of(ROOT / "CHANGELOG.md")
+
+
+def test_every_decision_has_its_parts_and_a_number_of_its_own() -> None:
+    pages = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+    assert [int(page.name[:4]) for page in pages] == list(range(1, len(pages) + 1))
+    for number, page in enumerate(pages, 1):
+        titles = re.findall(r"^#+ (.*)$", prose(page), flags=re.MULTILINE)
+        assert titles[0].startswith(f"{number}. ")
+        assert titles[1:] == ["Context", "Decision", "Consequences"], page.name
+
+
+def test_the_collectors_ports_in_the_docs_are_those_of_its_configuration() -> None:
+    receivers = yaml.safe_load(text_of(ROOT / "otel-collector.yaml"))["receivers"]["otlp"]["protocols"]
+    for protocol in receivers.values():
+        port = re.findall(r":(\d+)\}$", protocol["endpoint"])[0]
+        assert f":{port}" in text_of(ROOT / "docs/collector.md")
