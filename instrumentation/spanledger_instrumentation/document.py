@@ -1,0 +1,116 @@
+"""A JSON object as a provider sent it, whole or cut -> the values of its members.
+
+A cut document is read by its structure: a member counts only where its path (from the head) or its depth (from the
+tail) is certain, so that a member of the same name inside an output or a schema is never taken for the real one.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, cast
+
+from spanledger_instrumentation.excerpt import HEAD_BYTES_MAX, TAIL_BYTES_MAX
+
+__all__ = ["Document"]
+
+# The last string of a head may have lost its end; matching it all the same keeps the scan linear.
+_TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[{}\[\]]', re.DOTALL)
+_COLON: Final = re.compile(rb"\s*:\s*")
+_DECODER: Final = json.JSONDecoder()
+_CANDIDATES_MAX: Final = 32  # members of one name looked at in a tail, the last ones first
+
+
+class Document:
+    """Read members of a JSON object; what is absent, cut away or no JSON at all reads as `None`."""
+
+    __slots__ = ("_head", "_tail", "_whole")
+
+    def __init__(self, head: bytes, tail: bytes = b"") -> None:
+        self._head = head
+        self._tail = tail
+        self._whole = None if tail else _parse(head)
+
+    @classmethod
+    def of(cls, content: bytes, whole_bytes_max: int) -> "Document":
+        """Take bytes that are all there already; beyond the limit only their head and tail are read."""
+        if len(content) <= whole_bytes_max:
+            return cls(content)
+        return cls(content[:HEAD_BYTES_MAX], content[-TAIL_BYTES_MAX:])
+
+    @property
+    def is_object(self) -> bool:
+        """Whether the bytes are a JSON object, as far as one can see."""
+        return self._whole is not None or (bool(self._tail) and self._head.lstrip()[:1] == b"{")
+
+    def read(self, *path: str) -> object:
+        """Give the value at this path of member names, or `None`."""
+        if self._whole is not None:
+            return dig(self._whole, path)
+        if not self._tail:
+            return None
+        found = _from_head(self._head, path)
+        return _from_tail(self._tail, path) if found is None else found
+
+
+def dig(value: object, path: tuple[str, ...]) -> object:
+    """Walk down the members of nested objects."""
+    for name in path:
+        if not isinstance(value, dict):
+            return None
+        value = cast("Mapping[str, object]", value).get(name)
+    return value
+
+
+def _parse(content: bytes) -> Mapping[str, object] | None:
+    try:
+        value: Any = json.loads(content)
+    except (ValueError, RecursionError):  # no JSON, no UTF-8, a number of thousands of digits, or endless nesting
+        return None
+    return cast("Mapping[str, object]", value) if isinstance(value, dict) else None
+
+
+def _from_head(head: bytes, path: tuple[str, ...]) -> object:
+    for keys, value_at in _members(head):
+        if keys == path:
+            return _value(head[value_at:])
+    return None
+
+
+def _members(head: bytes) -> Iterator[tuple[tuple[str, ...], int]]:
+    """Yield the path of each member and where its value begins. What stands in an array has no path."""
+    names: list[str] = []  # the name of the member that is open, for each level of nesting
+    for match in _TOKEN.finditer(head):
+        token = match[0]
+        if token in (b"{", b"["):
+            names.append("")
+        elif token in (b"}", b"]"):
+            del names[-1:]
+        elif names and (colon := _COLON.match(head, match.end())):
+            names[-1] = token[1:-1].decode(errors="replace")
+            yield tuple(names), colon.end()
+
+
+def _from_tail(tail: bytes, path: tuple[str, ...]) -> object:
+    # The tail may begin inside a string, but there every quote is escaped: a bare quoted name behind a brace or a comma
+    # is a member. How deep it stands follows from the brackets that close behind it.
+    name = re.compile(rb'[{,]\s*"' + re.escape(path[-1].encode()) + rb'"\s*:\s*')
+    for match in reversed(list(name.finditer(tail))[-_CANDIDATES_MAX:]):
+        if _closings(tail, match.end()) == len(path):
+            return _value(tail[match.end() :])
+    return None
+
+
+def _closings(tail: bytes, start: int) -> int:
+    depth = 0
+    for match in _TOKEN.finditer(tail, start):
+        token = match[0]
+        depth += (token in (b"}", b"]")) - (token in (b"{", b"["))
+    return depth
+
+
+def _value(text: bytes) -> object:
+    try:
+        value: Any = _DECODER.raw_decode(text.decode(errors="replace"))[0]
+    except (ValueError, RecursionError):
+        return None
+    return cast("object", value)

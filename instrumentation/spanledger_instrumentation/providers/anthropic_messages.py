@@ -1,0 +1,147 @@
+"""Anthropic messages: request, answer and stream.
+
+Shape: {"id", "model", "stop_reason", "usage": {"input_tokens", "cache_read_input_tokens",
+       "cache_creation_input_tokens", "cache_creation": {"ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens"},
+       "output_tokens", "output_tokens_details": {"thinking_tokens"}, "server_tool_use": {"web_search_requests"},
+       "service_tier", "inference_geo", "speed"}};
+       streamed as message_start {"message": it}, ..., message_delta {"delta", "usage"}, message_stop.
+Source: anthropic 2.12 types/usage.py, types/message_delta_usage.py (November 2026). `input_tokens` excludes the cache;
+the usage of message_delta is cumulative, so its fields replace those of message_start and are never added to them.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from spanledger_instrumentation import attributes as names
+from spanledger_instrumentation.document import Document
+from spanledger_instrumentation.providers.values import (
+    AttributeValue,
+    Row,
+    attributes,
+    count,
+    error_type,
+    integer,
+    members,
+    number,
+    text,
+)
+from spanledger_instrumentation.providers.wire import Wire
+from spanledger_instrumentation.usage import Answer, Usage
+
+__all__ = ["WIRE", "MessageStream", "read_answer", "read_request"]
+
+
+def _output_type(value: object) -> str | None:
+    return "json" if value == "json_schema" else None
+
+
+_REQUEST: Final[tuple[Row, ...]] = (
+    (names.REQUEST_MODEL, ("model",), text),
+    (names.REQUEST_MAX_TOKENS, ("max_tokens",), integer),
+    (names.REQUEST_TEMPERATURE, ("temperature",), number),
+    (names.REQUEST_TOP_P, ("top_p",), number),
+    (names.REQUEST_TOP_K, ("top_k",), integer),
+    (names.REQUEST_REASONING_LEVEL, ("output_config", "effort"), text),
+    (names.OUTPUT_TYPE, ("output_config", "format", "type"), _output_type),
+    (names.OUTPUT_TYPE, ("output_format", "type"), _output_type),
+    (names.ANTHROPIC_REQUEST_SERVICE_TIER, ("service_tier",), text),
+)
+
+
+def read_request(request: Document) -> dict[str, AttributeValue]:
+    """Read the attributes of a request."""
+    return attributes(request, _REQUEST)
+
+
+def read_error(document: Document) -> str | None:
+    """Read why a request was refused.
+
+    Shape: {"type": "error", "error": {"type": "rate_limit_error", "message": ...}}
+    Source: anthropic 2.12 types/shared/error_response.py (November 2026).
+    """
+    return error_type(document.read("error", "type"))
+
+
+def read_answer(document: Document) -> Answer:
+    """Read a whole answer."""
+    stream = MessageStream()
+    stream.take_message(document, ())
+    stream.answer.usage_final = True
+    return stream.answer
+
+
+class MessageStream:
+    """Read the events of a stream; the text in between is not parsed."""
+
+    def __init__(self) -> None:
+        self.answer = Answer()
+        self._usage: dict[str, object] = {}
+
+    def event(self, data: bytes, tail: bytes) -> bool:
+        """Take an event."""
+        if b'"content_block_' in data[:40]:
+            return False
+        document = Document(data, tail)
+        kind = document.read("type")
+        if kind == "message_start":
+            self.take_message(document, ("message",))
+        elif kind == "message_delta":
+            self._take_reason(document.read("delta", "stop_reason"))
+            if usage := members(document.read("usage")):
+                self._take_usage(usage)
+                self.answer.usage_final = True
+        elif kind == "message_stop":
+            self.answer.done = True
+        elif kind == "error":
+            self.answer.error_type = read_error(document) or "_OTHER"
+        else:
+            return False
+        return True
+
+    def take_message(self, document: Document, at: tuple[str, ...]) -> None:
+        """Take a message, whole or as it starts."""
+        self.answer.id = text(document.read(*at, "id"))
+        self.answer.model = text(document.read(*at, "model"))
+        self.answer.begun = True
+        self._take_reason(document.read(*at, "stop_reason"))
+        if usage := members(document.read(*at, "usage")):
+            self._take_usage(usage)
+
+    def _take_reason(self, value: object) -> None:
+        if reason := text(value):
+            self.answer.finish_reasons = (reason,)
+
+    def _take_usage(self, usage: Mapping[str, object]) -> None:
+        self._usage.update((name, value) for name, value in usage.items() if value is not None)
+        self.answer.usage = read_usage(self._usage)
+        self.answer.service_tier = text(self._usage.get("service_tier"))
+        self.answer.inference_geo = text(self._usage.get("inference_geo"))
+        self.answer.speed = text(self._usage.get("speed"))
+
+
+def read_usage(usage: Mapping[str, object]) -> Usage:
+    """Read the usage object; the total of the input is made here, since Anthropic gives only its parts."""
+    uncached = count(usage.get("input_tokens"))
+    cache_read = count(usage.get("cache_read_input_tokens"))
+    cache_write = count(usage.get("cache_creation_input_tokens"))
+    lifetimes = members(usage.get("cache_creation"))
+    return Usage(
+        input_tokens=None if uncached is None else uncached + (cache_read or 0) + (cache_write or 0),
+        output_tokens=count(usage.get("output_tokens")),
+        cache_read_input_tokens=cache_read,
+        cache_write_input_tokens=cache_write,
+        cache_write_5m_input_tokens=count(lifetimes.get("ephemeral_5m_input_tokens")),
+        cache_write_1h_input_tokens=count(lifetimes.get("ephemeral_1h_input_tokens")),
+        reasoning_output_tokens=count(members(usage.get("output_tokens_details")).get("thinking_tokens")),
+        web_search_requests=count(members(usage.get("server_tool_use")).get("web_search_requests")),
+    )
+
+
+WIRE: Final = Wire(
+    provider="anthropic",
+    operation="chat",
+    read_request=read_request,
+    read_answer=read_answer,
+    read_error=read_error,
+    stream=MessageStream,
+)

@@ -1,0 +1,77 @@
+"""JSON values of a provider -> attribute values, or `None` where the type is not the one that the field has."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, cast
+
+from spanledger_instrumentation.document import Document
+
+__all__ = [
+    "TEXT_CHARS_MAX",
+    "AttributeValue",
+    "Row",
+    "attributes",
+    "count",
+    "error_type",
+    "integer",
+    "members",
+    "number",
+    "text",
+]
+
+AttributeValue = str | bool | int | float | tuple[str, ...]
+Row = tuple[str, tuple[str, ...], Callable[[object], AttributeValue | None]]
+"""An attribute, the path of its member in the request, and what reads it."""
+
+TEXT_CHARS_MAX: Final = 256
+"""Longer ids, models and reasons are not what they should be, and are left out."""
+_INTEGER_MAX: Final = 2**63 - 1
+_ERROR_TYPE_CHARS_MAX: Final = 64
+
+
+def text(value: object) -> str | None:
+    """Read a short, non-empty text."""
+    return value if isinstance(value, str) and 0 < len(value) <= TEXT_CHARS_MAX else None
+
+
+def integer(value: object) -> int | None:
+    """Read an integer; `true` is none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _INTEGER_MAX else None
+
+
+def count(value: object) -> int | None:
+    """Read a count: never negative. Some servers send whole numbers as floats (GPUStack, OpenRouter)."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    found = integer(value)
+    return found if found is not None and found >= 0 else None
+
+
+def number(value: object) -> float | None:
+    """Read a number as a double."""
+    if isinstance(value, float):
+        return value
+    found = integer(value)
+    return None if found is None else float(found)
+
+
+def error_type(*candidates: object) -> str | None:
+    """Choose the first candidate that is an error code: a short word, never a message."""
+    for value in candidates:
+        found = text(value)
+        if found and len(found) <= _ERROR_TYPE_CHARS_MAX and found.replace(".", "_").replace("-", "_").isidentifier():
+            return found
+    return None
+
+
+def members(value: object) -> Mapping[str, object]:
+    """Read an object; anything else has no members."""
+    return cast("Mapping[str, object]", value) if isinstance(value, dict) else {}
+
+
+def attributes(request: Document, rows: Iterable[Row]) -> dict[str, AttributeValue]:
+    """Read the attributes of a request; of two rows for one attribute the first that has a value counts."""
+    found: dict[str, AttributeValue] = {}
+    for name, path, read in rows:
+        if name not in found and (value := read(request.read(*path))) is not None:
+            found[name] = value
+    return found
