@@ -84,7 +84,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _options(args: argparse.Namespace) -> Options:
     folder = Path(args.folder or tempfile.mkdtemp(prefix="spanledger-demo-")).absolute()
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise DemoError(f"the folder {folder} cannot be made: {exc.strerror}; --folder DIR names another") from exc
     return Options(
         seconds=args.seconds,
         calls_per_s=args.calls_per_s,

@@ -87,7 +87,7 @@ class Reconciliation:
             "provider_cost_usd": plain(provider.cost_usd),
             "cost_usd": plain(ledger.cost_usd),
             "unpriced": ledger.unpriced,
-            "metrics_calls": self.metrics.calls,
+            "metrics_calls": round(self.metrics.calls),
             "metrics_cost_usd": self.metrics.cost_usd,
         }
 

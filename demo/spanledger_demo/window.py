@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from spanledger_exporter.reader import Filter, Reader
+from spanledger_exporter.filters import Filter
+from spanledger_exporter.reader import Reader
 
 
 class LedgerWindow:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import NamedTuple
 
 import uvicorn
@@ -62,6 +62,7 @@ class App:
         # One straight line on purpose: the order in which parts are made is the order in which data flows,
         # backwards, and the exit stack takes them down in the order in which data flows, forwards.
         config, stack = self._config, self._stack
+        _require_free(config)
         disable_created_metrics()  # a `_created` series beside each counter doubles them and serves no query
         registry = CollectorRegistry()
         ingest = IngestMetrics(registry)
@@ -71,19 +72,20 @@ class App:
         ledger.keep_book(book)
         spend = LedgerMetrics(registry, ledger.totals(), lambda: ledger.folded)
         committer = Committer(ledger, rows_max=config.commit_rows_max, on_commit=spend.committed)
-        stack.callback(committer.close)
+        stack.push_async_callback(asyncio.to_thread, committer.close, config.shutdown_grace_s)
         pipeline = Pipeline(committer.submit, book, ingest, in_flight_bytes_max=config.in_flight_bytes_max)
+        ingest.watch_in_flight(lambda: pipeline.in_flight_bytes)
         size = config.request_bytes_max
-        metrics = await self._serve(admin(registry, ledger.ping), "metrics.address", config.metrics)
-        http = await self._serve(http_receiver(pipeline, ingest, request_bytes_max=size), "receiver.http", config.http)
+        metrics = await self._serve(admin(registry, _ready(ledger, committer)), "metrics", config.metrics)
+        http = await self._serve(http_receiver(pipeline, ingest, request_bytes_max=size), "http", config.http)
         receiver = GrpcReceiver(config.grpc, pipeline, ingest, request_bytes_max=size)
         stack.push_async_callback(receiver.stop, config.shutdown_grace_s)
         grpc = await receiver.start()
         stack.callback(pipeline.close)
         return Addresses(grpc, http, metrics, shown(parse_url(config.ledger_url)))
 
-    async def _serve(self, application: Starlette, setting: str, address: Address) -> Address:
-        listener = _listen(setting, address)
+    async def _serve(self, application: Starlette, flag: str, address: Address) -> Address:
+        listener = _listen(flag, address)
         server = _Server(
             uvicorn.Config(
                 application,
@@ -102,7 +104,17 @@ class App:
         self._stack.push_async_callback(stop)
         while not server.started and not task.done():  # noqa: ASYNC110 -- uvicorn offers no event to wait for
             await asyncio.sleep(0.005)
+        if task.done():
+            raise ConfigError([f"the server on {address} could not be started: {task.exception()}"])
         return Address(address.host, listener.getsockname()[1])
+
+
+def _ready(ledger: Ledger, committer: Committer) -> Callable[[], None]:
+    def check() -> None:
+        committer.check()
+        ledger.ping()
+
+    return check
 
 
 class _Server(uvicorn.Server):
@@ -113,7 +125,19 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _listen(setting: str, address: Address) -> socket.socket:
+def _require_free(config: Config) -> None:
+    """Raise `ConfigError` with every address that cannot be listened on, before anything is started."""
+    problems: list[str] = []
+    for name, address in (("grpc", config.grpc), ("http", config.http), ("metrics", config.metrics)):
+        try:
+            _listen(name, address).close()
+        except ConfigError as exc:
+            problems.extend(exc.problems)
+    if problems:
+        raise ConfigError(problems)
+
+
+def _listen(flag: str, address: Address) -> socket.socket:
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -121,5 +145,5 @@ def _listen(setting: str, address: Address) -> socket.socket:
         listener.bind(address)
     except OSError as exc:
         listener.close()
-        raise ConfigError([f"{setting}: cannot listen on {address}: {exc.strerror}"]) from exc
+        raise ConfigError([f"cannot listen on {address}: {exc.strerror}; --{flag} ADDR names another address"]) from exc
     return listener

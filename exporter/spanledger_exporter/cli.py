@@ -22,6 +22,7 @@ _NEEDED = ("sqlalchemy", "alembic", "prometheus_client", "grpc", "rich")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
+    arguments = parser().parse_args(argv)
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         sys.stderr.write(
@@ -29,7 +30,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             "pip install 'spanledger[exporter]'\n"
         )
         return 2
-    arguments = parser().parse_args(argv)
     run: Callable[[argparse.Namespace], int] = arguments.run
     logging.basicConfig(
         level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"

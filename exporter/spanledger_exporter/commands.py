@@ -10,12 +10,10 @@ import sys
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
-from spanledger_exporter import tables
-from spanledger_exporter.config import SETTINGS, Config, load
-from spanledger_exporter.explanation import explain
-from spanledger_exporter.reader import REPORT_DIMENSIONS, Document, Filter, Reader
+from spanledger_exporter.config import SETTINGS, Config, Setting, load
+from spanledger_exporter.filters import REPORT_DIMENSIONS, Filter
 
 _TAIL_POLL_S = 0.5
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -45,8 +43,7 @@ def _add_serve(commands: Commands) -> None:
     for setting in SETTINGS:
         if setting.flag is not None:
             metavar = "URL" if setting.field == "ledger_url" else "ADDR"
-            text = f"{setting.meaning} (default {setting.default()})"
-            serve.add_argument(setting.flag, dest=setting.field, metavar=metavar, help=text.replace("%", "%%"))
+            serve.add_argument(setting.flag, dest=setting.field, metavar=metavar, help=_help(setting))
     serve.set_defaults(run=_serve)
 
 
@@ -93,9 +90,16 @@ def _reading(commands: Commands, name: str, text: str) -> argparse.ArgumentParse
     command = commands.add_parser(name, help=text, description=_sentence(text))
     ledger = next(setting for setting in SETTINGS if setting.field == "ledger_url")
     command.add_argument("--config", metavar="FILE", help="TOML file with settings (else SPANLEDGER_CONFIG names one)")
-    text = f"{ledger.meaning} (default {ledger.default()})"
-    command.add_argument("--ledger", dest="ledger_url", metavar="URL", help=text.replace("%", "%%"))
+    command.add_argument("--ledger", dest="ledger_url", metavar="URL", help=_help(ledger))
     return command
+
+
+def _help(setting: Setting) -> str:
+    try:
+        default = setting.default()
+    except ImportError:  # the base install can show its help, though it cannot run the command
+        default = "in the platform's data folder"
+    return f"{setting.meaning} (default {default})".replace("%", "%%")
 
 
 def _add_filters(command: argparse.ArgumentParser, *, times: bool = True) -> None:
@@ -118,7 +122,10 @@ def _sentence(text: str) -> str:
 def _moment(text: str) -> datetime:
     age = re.fullmatch(r"(\d{1,6})([smhdw])", text)
     if age is not None:
-        return datetime.now(tz=UTC) - timedelta(seconds=int(age[1]) * _UNITS_S[age[2]])
+        try:
+            return datetime.now(tz=UTC) - timedelta(seconds=int(age[1]) * _UNITS_S[age[2]])
+        except OverflowError as exc:
+            raise argparse.ArgumentTypeError(f"{text!r} is before the calendar begins") from exc
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as exc:
@@ -175,6 +182,9 @@ async def _run_until_told(config: Config) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
+    from spanledger_exporter import tables
+    from spanledger_exporter.reader import Reader
+
     with Reader(_config(arguments).ledger_url) as reader:
         lines = reader.report(arguments.by, _filter(arguments))
     if arguments.json:
@@ -185,6 +195,9 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _entries(arguments: argparse.Namespace) -> int:
+    from spanledger_exporter import tables
+    from spanledger_exporter.reader import Reader
+
     with Reader(_config(arguments).ledger_url) as reader:
         if arguments.json:
             for entry in reader.entries(_filter(arguments), limit=arguments.limit):
@@ -195,6 +208,8 @@ def _entries(arguments: argparse.Namespace) -> int:
 
 
 def _tail(arguments: argparse.Namespace) -> int:
+    from spanledger_exporter.reader import Reader
+
     wanted = _filter(arguments)
     with Reader(_config(arguments).ledger_url) as reader:
         last = reader.last_entry_id()
@@ -205,16 +220,22 @@ def _tail(arguments: argparse.Namespace) -> int:
             time.sleep(_TAIL_POLL_S)
 
 
-def _print_entries(entries: Iterable[Document], *, as_json: bool) -> None:
+def _print_entries(entries: Iterable[dict[str, Any]], *, as_json: bool) -> None:
+    from spanledger_exporter.tables import entry_line
+
     for entry in entries:
         if as_json:
             _print_json(entry)
         else:
-            sys.stdout.write(tables.entry_line(entry) + "\n")
+            sys.stdout.write(entry_line(entry) + "\n")
     sys.stdout.flush()
 
 
 def _explain(arguments: argparse.Namespace) -> int:
+    from spanledger_exporter import tables
+    from spanledger_exporter.explanation import explain
+    from spanledger_exporter.reader import Reader
+
     with Reader(_config(arguments).ledger_url) as reader:
         explanation = explain(*reader.entry(arguments.entry))
     if arguments.json:

@@ -19,6 +19,10 @@ from spanledger_exporter.records import PricedRecord
 _logger = logging.getLogger(__name__)
 
 
+_FAILING_S = 30
+_NO_FAILURE = (0.0, None)
+
+
 class _Work(NamedTuple):
     records: Sequence[PricedRecord]
     done: Future[int]
@@ -35,6 +39,7 @@ class Committer:
         self._ledger = ledger
         self._rows_max = rows_max
         self._on_commit = on_commit
+        self._failure: tuple[float, UnavailableError | None] = _NO_FAILURE
         self._queue: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="spanledger-committer", daemon=True)
         self._thread.start()
@@ -46,13 +51,25 @@ class Committer:
         was, then.
         """
         done: Future[int] = Future()
+        done.set_running_or_notify_cancel()  # from here on it is committed, whether or not anybody still waits
         self._queue.put(_Work(records, done))
         return done
 
-    def close(self) -> None:
-        """Commit all that was submitted, then stop."""
+    def close(self, timeout_s: float) -> None:
+        """Commit all that was submitted, then stop; give up after a time on a database that does not answer."""
         self._queue.put(None)
-        self._thread.join()
+        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            _logger.error("the ledger did not answer within %s s: what waited for it is not acknowledged", timeout_s)
+
+    def check(self) -> None:
+        """Raise `UnavailableError` if the last commit failed, and that only just now.
+
+        Not for longer: whoever watches this may send nothing until it passes, and then no commit could ever succeed.
+        """
+        failed_s, error = self._failure
+        if error is not None and time.monotonic() - failed_s < _FAILING_S:
+            raise error
 
     def _run(self) -> None:
         while (work := self._queue.get()) is not None:
@@ -79,10 +96,12 @@ class Committer:
             started_s = time.perf_counter()
             appended = self._ledger.append([record for work in group for record in work.records])
         except UnavailableError as exc:
+            self._failure = (time.monotonic(), exc)
             _fail(group, exc)
         except Exception as exc:  # noqa: BLE001 -- the fence of the committing thread: it must outlive any defect
             self._isolate(group, exc)
         else:
+            self._failure = _NO_FAILURE
             self._tell(appended, time.perf_counter() - started_s)
             _answer(group, appended)
 

@@ -191,6 +191,7 @@ def load(
     environ = os.environ if environ is None else environ
     problems: list[str] = []
     said = _from_file(file or environ.get(CONFIG_VARIABLE), problems)
+    problems.extend(_unknown_variables(environ))
     for setting in SETTINGS:
         if environ.get(setting.variable):
             said[setting.field] = (setting.variable, environ[setting.variable])
@@ -204,16 +205,26 @@ def load(
             values[setting.field] = setting.read(text)
         except ValueError as exc:
             problems.append(f"{where}: {exc}")
+    if not problems and values["in_flight_bytes_max"] < values["request_bytes_max"]:
+        problems.append("receiver.in_flight_bytes_max must not be less than receiver.request_bytes_max")
     if problems:
         raise ConfigError(problems)
     return Config(**values)
+
+
+def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """Return a problem for each variable that can only be a misspelt setting: it begins as settings do, and is none."""
+    known = {setting.variable for setting in SETTINGS}
+    sections = tuple({f"SPANLEDGER_{setting.key.split('.')[0].upper()}_" for setting in SETTINGS})
+    unknown = sorted(name for name in environ if name.startswith(sections) and name not in known)
+    return [f"{name}: unknown variable; known are {', '.join(sorted(known))}" for name in unknown]
 
 
 def _from_file(path: str | None, problems: list[str]) -> dict[str, tuple[str, str]]:
     if not path:
         return {}
     try:
-        document = tomllib.loads(Path(path).read_text())
+        document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as exc:
         problems.append(f"configuration file {path}: {exc.strerror}")
         return {}

@@ -8,6 +8,8 @@ this.
 """
 
 import contextlib
+import logging
+import re
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -20,11 +22,15 @@ from alembic.util import CommandError
 from filelock import FileLock, Timeout
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError, SQLAlchemyError
+from sqlalchemy.pool import NullPool, QueuePool
 
 from spanledger_exporter.errors import ConfigError, LedgerError, UnavailableError
 
+_logger = logging.getLogger(__name__)
 _LOCK_TIMEOUT_S = 30
+_CONNECT_TIMEOUT_S = 10
+_STATEMENT_TIMEOUT_MS = 60_000
 _WRITING = "spanledger_writing"
 _POSTGRESQL_DRIVER = "postgresql+psycopg"
 # Any constant that no other application is likely to lock in the same PostgreSQL database: "spanledg" as an integer.
@@ -37,8 +43,9 @@ class Database:
     Raises: `UnavailableError` from `write` and `read` when the database is locked, full or gone; try again later.
     """
 
-    def __init__(self, engine: Engine, lock: FileLock | None) -> None:
+    def __init__(self, engine: Engine, lock: FileLock | None, name: str) -> None:
         self.engine = engine
+        self.name = name
         self._writing = engine.execution_options(**{_WRITING: True})
         self._lock = lock
 
@@ -49,14 +56,17 @@ class Database:
 
     @contextlib.contextmanager
     def write(self) -> Generator[Connection]:
-        """Open one write transaction; it commits when the block ends without an error."""
-        with _unavailable(), self._locked(), self._writing.begin() as connection:
+        """Open one write transaction; it commits when the block ends without an error.
+
+        Raises: `UnavailableError` for what may pass, such as a full disk; SQLAlchemy's own for what cannot be kept.
+        """
+        with _unavailable(self.name, OperationalError), self._locked(), self._writing.begin() as connection:
             yield connection
 
     @contextlib.contextmanager
     def read(self) -> Generator[Connection]:
         """Open one consistent view for reading."""
-        with _unavailable(), self.engine.connect() as connection:
+        with _unavailable(self.name, DBAPIError), self.engine.connect() as connection:
             yield connection
 
     def close(self) -> None:
@@ -68,15 +78,19 @@ class Database:
 
 
 @contextlib.contextmanager
-def _unavailable() -> Generator[None]:
+def _unavailable(name: str, kind: type[DBAPIError]) -> Generator[None]:
     try:
         yield
-    except DBAPIError as exc:
-        raise UnavailableError(f"the ledger's database did not answer: {_first_line(exc.orig)}") from exc
     except Timeout as exc:
         raise UnavailableError(
             f"another process has held the ledger's lock {exc.lock_file} for {_LOCK_TIMEOUT_S} s"
         ) from exc
+    except OSError as exc:
+        raise UnavailableError(f"the ledger {name} cannot be used now: {exc.strerror}: {exc.filename}") from exc
+    except DBAPIError as exc:
+        if not isinstance(exc, kind) and not exc.connection_invalidated:
+            raise
+        raise UnavailableError(f"the ledger {name} cannot be used now: {_first_line(exc.orig)}") from exc
 
 
 def _first_line(error: BaseException | None) -> str:
@@ -91,8 +105,9 @@ def parse_url(url: str) -> URL:
     """
     try:
         parsed = make_url(url)
-    except ArgumentError as exc:
-        raise ConfigError([f"ledger URL {url!r} is not a SQLAlchemy URL such as {_EXAMPLES}"]) from exc
+    except (ArgumentError, ValueError) as exc:
+        masked = re.sub(r"^.*@", "***@", url)  # what stands before the host may be a password
+        raise ConfigError([f"ledger URL {masked!r} is not a SQLAlchemy URL such as {_EXAMPLES}"]) from exc
     backend = parsed.get_backend_name()
     if backend == "sqlite" and parsed.database not in {None, "", ":memory:"}:
         return parsed
@@ -113,8 +128,10 @@ def shown(url: URL) -> str:
     return url.render_as_string(hide_password=True)
 
 
-def open_database(url: str) -> Database:
+def open_database(url: str, *, pooled: bool = True) -> Database:
     """Open a ledger's database for writing, create it where it is missing, and bring its schema up to date.
+
+    Without a pool no connection is open between transactions, so that the process may fork there.
 
     Raises:
         ConfigError: the URL cannot be used, or the ledger is newer than this program.
@@ -129,7 +146,7 @@ def open_database(url: str) -> Database:
         except OSError as exc:
             raise ConfigError([f"the ledger's folder {path.parent} cannot be made: {exc.strerror}"]) from exc
         lock = FileLock(f"{path}.lock", timeout=_LOCK_TIMEOUT_S)
-    database = Database(_engine(parsed, readonly=False), lock)
+    database = Database(_engine(parsed, readonly=False, pooled=pooled), lock, shown(parsed))
     with _closed_on_failure(database):
         migrate(database)
     return database
@@ -142,23 +159,27 @@ def open_readonly(url: str) -> Database:
         LedgerError: there is no ledger, or it is not of this program's version.
     """
     parsed = parse_url(url)
-    if parsed.get_backend_name() == "sqlite" and not _sqlite_path(parsed).exists():
+    if parsed.get_backend_name() == "sqlite" and not _is_file(_sqlite_path(parsed)):
         raise LedgerError(
             f"there is no ledger at {_sqlite_path(parsed)}; `spanledger serve` makes one, --ledger URL names another"
         )
-    database = Database(_engine(parsed, readonly=True), None)
+    database = Database(_engine(parsed, readonly=True), None, shown(parsed))
     with _closed_on_failure(database):
-        _require_head(database, shown(parsed))
+        _require_head(database)
     return database
 
 
-def _require_head(database: Database, name: str) -> None:
+def _require_head(database: Database) -> None:
     with database.read() as connection:
         revision = MigrationContext.configure(connection).get_current_revision()
+    if revision is None:
+        raise LedgerError(
+            f"there is no ledger in {database.name}; `spanledger serve` makes one, --ledger URL names another"
+        )
     head = _scripts().get_current_head()
     if revision != head:
         raise LedgerError(
-            f"the ledger at {name} has schema {revision or 'none'}, this program reads {head}; "
+            f"the ledger at {database.name} has schema {revision}, this program reads {head}; "
             "`spanledger serve` brings an older ledger up to date"
         )
 
@@ -187,6 +208,8 @@ def migrate(database: Database) -> None:
         revision = MigrationContext.configure(connection).get_current_revision()
         if revision == _scripts().get_current_head():
             return
+        if revision is None:
+            _logger.info("making a new ledger in %s", database.name)
         config.attributes["connection"] = connection
         try:
             command.upgrade(config, "head")
@@ -203,27 +226,48 @@ def _scripts() -> ScriptDirectory:
     return ScriptDirectory(str(_MIGRATIONS))
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError as exc:
+        raise LedgerError(f"the ledger {path} cannot be reached: {exc.strerror}") from exc
+
+
 def _sqlite_path(url: URL) -> Path:
     assert url.database is not None, "parse_url refuses a SQLite URL without a file"
     return Path(url.database)
 
 
-def _engine(url: URL, *, readonly: bool) -> Engine:
+def _engine(url: URL, *, readonly: bool, pooled: bool = True) -> Engine:
     try:
         if url.get_backend_name() == "sqlite":
-            return _sqlite_engine(url, readonly=readonly)
-        options = {"options": "-c default_transaction_read_only=on"} if readonly else {}
-        return create_engine(url, pool_pre_ping=True, connect_args=options)
-    except (ModuleNotFoundError, NoSuchModuleError) as exc:
-        raise ConfigError([f"{exc}: for a ledger on PostgreSQL, pip install 'spanledger[postgres]'"]) from exc
+            return _sqlite_engine(url, readonly=readonly, pooled=pooled)
+        return _postgresql_engine(url, readonly=readonly, pooled=pooled)
     except SQLAlchemyError as exc:
         raise ConfigError([f"ledger URL {shown(url)!r} cannot be used: {_first_line(exc)}"]) from exc
 
 
-def _sqlite_engine(url: URL, *, readonly: bool) -> Engine:
+def _postgresql_engine(url: URL, *, readonly: bool, pooled: bool) -> Engine:
+    # A server that hangs must look like one that is gone: what waits for it is told to retry.
+    mode = "on" if readonly else "off"
+    arguments = {
+        "options": f"-c statement_timeout={_STATEMENT_TIMEOUT_MS} -c default_transaction_read_only={mode}",
+        "connect_timeout": _CONNECT_TIMEOUT_S,
+        "tcp_user_timeout": _STATEMENT_TIMEOUT_MS,
+    }
+    try:
+        if pooled:
+            return create_engine(url, connect_args=arguments, pool_pre_ping=True)
+        return create_engine(url, connect_args=arguments, poolclass=NullPool)
+    except (ModuleNotFoundError, NoSuchModuleError) as exc:
+        raise ConfigError([f"{exc}: for a ledger on PostgreSQL, pip install 'spanledger[postgres]'"]) from exc
+
+
+def _sqlite_engine(url: URL, *, readonly: bool, pooled: bool) -> Engine:
     path = _sqlite_path(url).absolute()
     target = url.set(database=f"{path.as_uri()}", query={"mode": "ro" if readonly else "rwc", "uri": "true"})
-    engine = create_engine(target, connect_args={"timeout": _LOCK_TIMEOUT_S, "check_same_thread": False})
+    arguments = {"timeout": _LOCK_TIMEOUT_S, "check_same_thread": False}
+    engine = create_engine(target, connect_args=arguments, poolclass=QueuePool if pooled else NullPool)
 
     def on_connect(connection: Any, _record: object) -> None:  # the DBAPI connection has no common static type
         connection.isolation_level = None  # transactions are opened by on_begin, not guessed by the driver

@@ -96,6 +96,26 @@ WANTED_RESOURCE = frozenset(name.encode() for name in RESOURCE_ATTRIBUTES)
 # A model's longest context is about 10 million tokens today; a figure beyond this is an error of the sender.
 _FIGURE_MAX = 10**12
 _TEXT_CHARS_MAX = 512
+# Answers of a gateway that gave up waiting: the provider behind it may have worked all the same.
+_MAYBE_BILLED = frozenset({408, 499, 504, 524})
+# What SDKs call a refusal (openai 3.54 and anthropic 2.12 `_exceptions.py`, httpx2 2.16 `_exceptions.py`).
+_REFUSALS = frozenset(
+    {
+        "APIConnectionError",
+        "AuthenticationError",
+        "BadRequestError",
+        "ConflictError",
+        "ConnectError",
+        "ConnectTimeout",
+        "InternalServerError",
+        "NotFoundError",
+        "OverloadedError",
+        "PermissionDeniedError",
+        "RateLimitError",
+        "ServiceUnavailableError",
+        "UnprocessableEntityError",
+    }
+)
 _STATUSES: frozenset[str] = frozenset({"reported", "partial", "unreported", "none"})
 
 
@@ -118,7 +138,10 @@ def understand(spans: Iterable[Span]) -> Understood:
             continue
         usage, refused_here = _usage(span.attributes)
         refused += refused_here
-        records.append(_record(span, operation, usage))
+        record = _record(span, operation, usage)
+        if refused_here and record.usage_status == "reported":
+            record = record._replace(usage_status="partial")  # some of its figures are not known after all
+        records.append(record)
     return Understood(records, ignored, refused)
 
 
@@ -126,6 +149,7 @@ def _record(span: Span, operation: str, usage: Usage) -> UsageRecord:
     attributes, resource = span.attributes, span.source.resource
     texts = {name: _text(_first(attributes, _NAMES[name])) for name in _TEXTS}
     error_type = texts["error_type"]
+    http_status = _http_status(_first(attributes, _NAMES["http_status"]))
     failed = span.failed or error_type is not None
     return UsageRecord(
         end_ns=span.end_ns,
@@ -146,14 +170,20 @@ def _record(span: Span, operation: str, usage: Usage) -> UsageRecord:
         stream=_first(attributes, _NAMES["stream"]) is True,
         outcome="error" if failed else "ok",
         error_type=error_type or ("_OTHER" if failed else None),
-        http_status=_http_status(_first(attributes, _NAMES["http_status"])),
+        http_status=http_status,
         resend_count=_figure(_first(attributes, _NAMES["resend_count"])),
         finish_reasons=_texts(_first(attributes, _NAMES["finish_reasons"])),
         service_tier=texts["service_tier"],
         speed=texts["speed"],
         inference_geo=texts["inference_geo"],
         time_to_first_chunk_ns=_nanoseconds(_first(attributes, _NAMES["time_to_first_chunk"])),
-        usage_status=_usage_status(texts["usage_status"], operation, usage, failed=failed),
+        usage_status=_usage_status(
+            texts["usage_status"],
+            operation,
+            usage,
+            failed=failed,
+            refused=failed and _refused(error_type, http_status),
+        ),
         usage=usage,
     )
 
@@ -172,14 +202,30 @@ _TEXTS = (
 )
 
 
-def _usage_status(said: str | None, operation: str, usage: Usage, *, failed: bool) -> UsageStatus:
-    """Return what the span says of its figures; for a span of another instrumentation, what its figures show."""
-    if said in _STATUSES:
+def _usage_status(said: str | None, operation: str, usage: Usage, *, failed: bool, refused: bool) -> UsageStatus:
+    """Return what the span says of its figures, if that agrees with them; else what the figures show."""
+    known = usage.input_tokens is not None or usage.output_tokens is not None
+    if said in _STATUSES and known == (said in {"reported", "partial"}):
         return said  # pyright: ignore[reportReturnType] -- membership in _STATUSES is the literal type
-    if usage.input_tokens is None and usage.output_tokens is None:
-        return "none" if failed else "unreported"
+    if not known:
+        return "none" if refused else "unreported"
     complete = usage.input_tokens is not None and (usage.output_tokens is not None or operation == "embeddings")
     return "reported" if complete and not failed else "partial"
+
+
+def _refused(error_type: str | None, http_status: int | None) -> bool:
+    """Tell whether the provider surely did not work on the call, so that nothing is billed.
+
+    A call that was cancelled, timed out or broke off may well be billed: of those only its usage is unknown.
+    """
+    if http_status is not None:
+        return http_status >= 400 and http_status not in _MAYBE_BILLED
+    if error_type is None:
+        return False
+    name = error_type.rpartition(".")[2]
+    if name.isascii() and name.isdigit():
+        return 400 <= int(name[:3]) <= 599 and int(name[:3]) not in _MAYBE_BILLED
+    return name in _REFUSALS
 
 
 def _usage(attributes: Attributes) -> tuple[Usage, int]:

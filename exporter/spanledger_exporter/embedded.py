@@ -9,16 +9,20 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from typing import TYPE_CHECKING
 
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from spanledger_exporter.config import Config, load
-from spanledger_exporter.pipeline import Pipeline
-from spanledger_exporter.records import PricedRecord
+from spanledger_exporter.errors import SpanledgerError
+
+if TYPE_CHECKING:
+    from spanledger_exporter.pipeline import Pipeline
+    from spanledger_exporter.records import PricedRecord
 
 _logger = logging.getLogger(__name__)
 
@@ -32,25 +36,26 @@ class LedgerSpanExporter(SpanExporter):
 
     def __init__(self, config: Config | None = None) -> None:
         self._config = config
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._pipeline: Pipeline | None = None
-        self._parents: list[Pipeline] = []
-        forked = weakref.WeakMethod(self._forked)
-
-        def in_child() -> None:
-            if (begin_anew := forked()) is not None:
-                begin_anew()
-
-        os.register_at_fork(after_in_child=in_child)
+        _never_fork_in(weakref.ref(self))
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Commit the calls among the spans; other spans are accepted and ignored."""
-        body = encode_spans(spans).SerializeToString()
         try:
+            body = encode_spans(spans).SerializeToString()
             with self._lock:
                 receipt = self._opened().accept(body).result()
+        except ImportError as exc:
+            _logger.error(
+                "%d spans are lost: %s; embedded mode needs pip install 'spanledger[exporter]'", len(spans), exc
+            )
+            return SpanExportResult.FAILURE
+        except SpanledgerError as exc:
+            _logger.error("%d spans are lost: %s", len(spans), exc)
+            return SpanExportResult.FAILURE
         except Exception:  # the fence: a ledger that fails must not stop the app's other exporters
-            _logger.exception("%d spans could not be written to the ledger and are lost", len(spans))
+            _logger.exception("%d spans are lost", len(spans))
             return SpanExportResult.FAILURE
         if receipt.rejected:
             _logger.warning("%d spans were rejected: %s", receipt.rejected, receipt.message)
@@ -64,34 +69,61 @@ class LedgerSpanExporter(SpanExporter):
     def shutdown(self) -> None:
         """Return at once: nothing is held back."""
 
-    def _opened(self) -> Pipeline:
+    def _opened(self) -> "Pipeline":
         if self._pipeline is None:
             self._pipeline = _open_pipeline(self._config or load())
         return self._pipeline
 
-    def _forked(self) -> None:
-        """Start afresh in a child process: another thread of the parent may have held the lock when it forked."""
-        self._lock = threading.Lock()
-        if self._pipeline is not None:
-            # Kept for good: collecting it would close the parent's connections from here.
-            self._parents.append(self._pipeline)
+    def hold(self) -> None:
+        """Wait until no export is under way, and begin none."""
+        self._lock.acquire()
+
+    def go_on(self) -> None:
+        """Undo `hold`."""
+        self._lock.release()
+
+    def begin_anew(self) -> None:
+        """Start afresh in a child process: locks that were made before a fork are of no use after it."""
+        self._lock = threading.RLock()
         self._pipeline = None
 
 
-def _open_pipeline(config: Config) -> Pipeline:
+def _never_fork_in(exporter: "weakref.ref[LedgerSpanExporter]") -> None:
+    """Let forks wait while an export is under way.
+
+    SQLite keeps state in the process for each open file: a child that forks while one is open believes that it holds
+    locks which it does not hold, and writes into a log that others have taken away. Between exports no file is open.
+    """
+
+    def tell(action: Callable[["LedgerSpanExporter"], None]) -> Callable[[], None]:
+        def act() -> None:
+            if (alive := exporter()) is not None:
+                action(alive)
+
+        return act
+
+    os.register_at_fork(
+        before=tell(LedgerSpanExporter.hold),
+        after_in_parent=tell(LedgerSpanExporter.go_on),
+        after_in_child=tell(LedgerSpanExporter.begin_anew),
+    )
+
+
+def _open_pipeline(config: Config) -> "Pipeline":
     from prometheus_client import CollectorRegistry
 
     from spanledger_exporter.database import open_database, parse_url, shown
     from spanledger_exporter.genai_prices_book import packaged_book
     from spanledger_exporter.ledger import Ledger
     from spanledger_exporter.metrics import IngestMetrics
+    from spanledger_exporter.pipeline import Pipeline
 
-    ledger = Ledger(open_database(config.ledger_url), cells_max=config.cells_max)
+    ledger = Ledger(open_database(config.ledger_url, pooled=False), cells_max=config.cells_max)
     book = packaged_book()
     ledger.keep_book(book)
     _logger.info("calls are written to the ledger %s", shown(parse_url(config.ledger_url)))
 
-    def commit(records: Sequence[PricedRecord]) -> Future[int]:
+    def commit(records: "Sequence[PricedRecord]") -> Future[int]:
         done: Future[int] = Future()
         done.set_result(len(ledger.append(records).new))
         return done

@@ -64,9 +64,7 @@ class GrpcReceiver:
         try:
             port = self._server.add_insecure_port(str(self._address))
         except RuntimeError as exc:
-            raise ConfigError(
-                [f"receiver.grpc: cannot listen on {self._address}: is another process using the port?"]
-            ) from exc
+            raise ConfigError([f"cannot listen on {self._address}; --grpc ADDR names another address"]) from exc
         await self._server.start()
         return Address(self._address.host, port)
 

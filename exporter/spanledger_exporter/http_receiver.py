@@ -33,19 +33,7 @@ def http_receiver(pipeline: Pipeline, metrics: IngestMetrics, *, request_bytes_m
     """
 
     async def export(request: Request) -> Response:
-        try:
-            body = await _body(request, request_bytes_max)
-            answer = answers.success(await asyncio.wrap_future(pipeline.accept(body)))
-        except _TooLargeError:
-            answer = answers.too_large(request_bytes_max)
-        except (RejectedError, UnavailableError) as exc:
-            answer = answers.failure(exc)
-        except ClientDisconnect:
-            return Response(status_code=400)  # nobody reads it; the half-sent request was never accepted
-        except Exception as exc:
-            # The fence of Export: 500 is no retryable status, and the sender would drop what a retry could save.
-            _logger.exception("an HTTP request failed")
-            answer = answers.failure(exc)
+        answer = await _answer(request, pipeline, request_bytes_max)
         metrics.answered("http", answer.name)
         return _response(answer)
 
@@ -60,37 +48,64 @@ def http_receiver(pipeline: Pipeline, metrics: IngestMetrics, *, request_bytes_m
     return Starlette(routes=[Route("/v1/traces", export, methods=["POST"]), *ignored])
 
 
+async def _answer(request: Request, pipeline: Pipeline, limit: int) -> answers.Answer:
+    try:
+        body = await _body(request, pipeline, limit)
+        return answers.success(await asyncio.wrap_future(pipeline.accept(body)))
+    except _TooLargeError:
+        return answers.too_large(limit)
+    except ClientDisconnect:
+        return answers.failure(RejectedError("the request was cut off"))  # nobody reads it, and nothing was accepted
+    except (RejectedError, UnavailableError) as exc:
+        return answers.failure(exc)
+    except asyncio.CancelledError:
+        # The grace of a shutdown has ended. Let go, this would become 500, and the sender would drop the request.
+        return answers.failure(UnavailableError("the exporter is shutting down"))
+    except Exception as exc:
+        # The fence of Export: 500 is no retryable status, and the sender would drop what a retry could save.
+        _logger.exception("an HTTP request failed")
+        return answers.failure(exc)
+
+
 def _response(answer: answers.Answer) -> Response:
     headers = {"retry-after": str(answers.RETRY_DELAY_S)} if answer.code == UNAVAILABLE else {}
     return Response(answer.body, _HTTP_STATUS[answer.code], headers, media_type=_PROTOBUF)
 
 
-async def _body(request: Request, limit: int) -> bytes:
+async def _body(request: Request, pipeline: Pipeline, limit: int) -> bytes:
     content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if content_type != _PROTOBUF:
         raise RejectedError(f"content-type {content_type!r} is not supported; send {_PROTOBUF}")
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in {"identity", "gzip"}:
         raise RejectedError(f"content-encoding {encoding!r} is not supported; send gzip or identity")
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > limit:
-            raise _TooLargeError
-        chunks.append(chunk)
-    body = b"".join(chunks)
-    return _inflated(body, limit) if encoding == "gzip" else body
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            if len(body) + len(chunk) > limit:
+                raise _TooLargeError
+            pipeline.hold(len(chunk))
+            body += chunk
+        return _inflated(bytes(body), limit) if encoding == "gzip" else bytes(body)
+    finally:
+        pipeline.release(len(body))
 
 
 def _inflated(body: bytes, limit: int) -> bytes:
-    inflater = zlib.decompressobj(_GZIP_WBITS)
-    try:
-        inflated = inflater.decompress(body, limit + 1)
-    except zlib.error as exc:
-        raise RejectedError(f"the body ({len(body)} bytes) is not gzip, as content-encoding says: {exc}") from exc
-    if len(inflated) > limit:
-        raise _TooLargeError
-    if not inflater.eof:
-        raise RejectedError(f"the gzip body ({len(body)} bytes) ends before its end")
-    return inflated
+    """Inflate a gzip body of one member or several (RFC 1952, 2.2), and never more than the limit."""
+    members: list[bytes] = []
+    room = limit
+    while body:
+        inflater = zlib.decompressobj(_GZIP_WBITS)
+        try:
+            member = inflater.decompress(body, room + 1)
+        except zlib.error as exc:
+            raise RejectedError(f"the body is not gzip, as content-encoding says: {exc}") from exc
+        room -= len(member)
+        if room < 0:
+            raise _TooLargeError
+        if not inflater.eof:
+            raise RejectedError("the gzip body ends before its end")
+        members.append(member)
+        body = inflater.unused_data
+    return b"".join(members)

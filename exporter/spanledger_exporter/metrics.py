@@ -1,7 +1,8 @@
 """What Prometheus sees: `genai_*` for what was spent, `spanledger_*` for the exporter's own health.
 
 Spend is never counted in memory alone: the totals are read from the ledger at start and moved by what each commit
-added, so they survive restarts and crashes and always equal the ledger. A scrape reads memory, never the database.
+added, so they survive restarts and crashes, and equal the ledger as long as one exporter writes to it. A scrape reads
+memory, never the database.
 
 Units: USD, tokens, seconds, bytes. `token_type` values are disjoint: they add up to all tokens, and those that
 begin with `input_` to all input.
@@ -174,11 +175,25 @@ class IngestMetrics:
         )
         for result in ("accepted", "duplicate", "ignored", "rejected"):
             self._spans.labels(result)
+        self._unreadable = Counter(
+            "spanledger_unreadable_attributes",
+            "Attributes that were passed over because they are no UTF-8 or no valid protobuf.",
+            registry=registry,
+        )
+        self._in_flight = Gauge(
+            "spanledger_in_flight_bytes",
+            "Bytes of requests that are accepted and not committed yet.",
+            registry=registry,
+        )
         self._figures = Counter(
             "spanledger_refused_figures",
             "Usage figures that cannot be counts, such as negative ones.",
             registry=registry,
         )
+
+    def watch_in_flight(self, in_flight_bytes: Callable[[], int]) -> None:
+        """Show how much is accepted and not committed yet."""
+        self._in_flight.set_function(in_flight_bytes)
 
     def answered(self, transport: str, answer: str) -> None:
         """Count one request by the answer that it got."""
@@ -189,6 +204,7 @@ class IngestMetrics:
         self._spans.labels("ignored").inc(batch.ignored + understood.ignored)
         self._spans.labels("rejected").inc(len(batch.problems))
         self._figures.inc(understood.refused_figures)
+        self._unreadable.inc(batch.unreadable)
 
     def committed(self, *, new: int, duplicates: int) -> None:
         """Count what a commit found."""

@@ -92,11 +92,16 @@ class Span(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """The spans of one request: those that may be LLM calls, how many are surely none, and why others were refused."""
+    """The spans of one request: those that may be LLM calls, how many are surely none, and why others were refused.
+
+    `unreadable` counts attributes that were passed over because they are no valid protobuf or no UTF-8: their span
+    still stands for money that was spent.
+    """
 
     spans: list[Span]
     ignored: int
     problems: list[str]
+    unreadable: int
 
 
 def decode(body: bytes, wanted: Collection[bytes], wanted_resource: Collection[bytes]) -> Batch:
@@ -107,28 +112,29 @@ def decode(body: bytes, wanted: Collection[bytes], wanted_resource: Collection[b
     Raises:
         RejectedError: the request is no such message; sending it again cannot help.
     """
-    batch = Batch([], 0, [])
+    batch = Batch([], 0, [], 0)
+    attributes, resources = _Reader(wanted), _Reader(wanted_resource)
     ignored = 0
     try:
-        for source, raw in _raw_spans(body, wanted_resource):
+        for source, raw in _raw_spans(body, resources):
             if not any(mark in raw for mark in _MARKS):
                 ignored += 1
                 continue
             try:
-                batch.spans.append(_span(source, raw, wanted))
+                batch.spans.append(_span(source, raw, attributes))
             except (DecodeError, ValueError) as exc:
                 batch.problems.append(str(exc))
     except DecodeError as exc:
         raise RejectedError(
             f"the body ({len(body)} bytes) is not an OTLP ExportTraceServiceRequest in binary protobuf: {exc}"
         ) from exc
-    return batch._replace(ignored=ignored)
+    return batch._replace(ignored=ignored, unreadable=attributes.unreadable + resources.unreadable)
 
 
-def _raw_spans(body: bytes, wanted_resource: Collection[bytes]) -> Iterator[tuple[Source, bytes]]:
+def _raw_spans(body: bytes, resources: "_Reader") -> Iterator[tuple[Source, bytes]]:
     for raw_resource_spans in _Request.FromString(body).resource_spans:
         resource_spans = _ResourceSpans.FromString(raw_resource_spans)
-        resource = _resource(resource_spans.resource, wanted_resource)
+        resource = resources.read(_Resource.FromString(resource_spans.resource).attributes)
         for raw_scope_spans in resource_spans.scope_spans:
             scope_spans = _ScopeSpans.FromString(raw_scope_spans)
             scope = _Scope.FromString(scope_spans.scope).name.decode(errors="replace")
@@ -137,14 +143,7 @@ def _raw_spans(body: bytes, wanted_resource: Collection[bytes]) -> Iterator[tupl
                 yield source, raw
 
 
-def _resource(raw: bytes, wanted: Collection[bytes]) -> Attributes:
-    try:
-        return _attributes(_Resource.FromString(raw).attributes, wanted)
-    except ValueError:
-        return {}  # a service whose name cannot be read still spent the money: its calls count under no service
-
-
-def _span(source: Source, raw: bytes, wanted: Collection[bytes]) -> Span:
+def _span(source: Source, raw: bytes, attributes: "_Reader") -> Span:
     span = _Span.FromString(raw)
     trace_id, span_id = span.trace_id, span.span_id
     if len(trace_id) != _TRACE_ID_BYTES or not any(trace_id):
@@ -158,30 +157,37 @@ def _span(source: Source, raw: bytes, wanted: Collection[bytes]) -> Span:
         source,
         trace_id,
         span_id,
-        span.parent_span_id or None,
+        span.parent_span_id if len(span.parent_span_id) == _SPAN_ID_BYTES else None,
         start_ns,
         end_ns,
         bool(span.status) and _Status.FromString(span.status).code == _STATUS_CODE_ERROR,
-        _attributes(span.attributes, wanted),
+        attributes.read(span.attributes),
     )
 
 
-def _attributes(raw_attributes: Collection[bytes], wanted: Collection[bytes]) -> Attributes:
-    found: Attributes = {}
-    for raw in raw_attributes:
-        # A KeyValue as every encoder writes it: tag 0x0a, the key's length in one byte, the key. Anything else
-        # takes the slow road through protobuf's own parser, which accepts fields in any order.
-        if len(raw) > 2 and raw[0] == 0x0A and raw[1] < 0x80 and raw[2 : 2 + raw[1]] not in wanted:
-            continue
-        try:
-            pair = KeyValue.FromString(raw)
-        except DecodeError as exc:
-            raise ValueError(f"an attribute cannot be read: {exc}") from exc
-        if pair.key.encode() in wanted:
-            value = _value(pair.value)
+class _Reader:
+    """Reads the wanted ones of a message's attributes, and counts those that cannot be read."""
+
+    def __init__(self, wanted: Collection[bytes]) -> None:
+        self._wanted = wanted
+        self.unreadable = 0
+
+    def read(self, raw_attributes: Collection[bytes]) -> Attributes:
+        found: Attributes = {}
+        for raw in raw_attributes:
+            # A KeyValue as every encoder writes it: tag 0x0a, the key's length in one byte, the key. Anything else
+            # takes the slow road through protobuf's own parser, which accepts fields in any order.
+            if len(raw) > 2 and raw[0] == 0x0A and raw[1] < 0x80 and raw[2 : 2 + raw[1]] not in self._wanted:
+                continue
+            try:
+                pair = KeyValue.FromString(raw)
+            except DecodeError:
+                self.unreadable += 1
+                continue
+            value = _value(pair.value) if pair.key.encode() in self._wanted else None
             if value is not None:
                 found[pair.key] = value
-    return found
+        return found
 
 
 def _value(value: AnyValue) -> AttributeValue | None:

@@ -45,7 +45,7 @@ class Pipeline:
             RejectedError: the bytes are no such request; the sender must not send them again.
             UnavailableError: there is no room now; the sender must keep them and retry. The future may carry it too.
         """
-        self._admit(len(body))
+        self.hold(len(body))
         try:
             batch = otlp.decode(body, dialects.WANTED, dialects.WANTED_RESOURCE)
             understood = dialects.understand(batch.spans)
@@ -54,14 +54,15 @@ class Pipeline:
             ]
             committed = self._submit(records)
         except BaseException:
-            self._release(len(body))
+            self.release(len(body))
             raise
         self._metrics.understood(batch, understood)
         receipt: Future[Receipt] = Future()
+        receipt.set_running_or_notify_cancel()  # a sender that no longer waits changes nothing
         ignored = batch.ignored + understood.ignored
 
         def finish(done: Future[int]) -> None:
-            self._release(len(body))
+            self.release(len(body))
             error = done.exception()
             if error is not None:
                 receipt.set_exception(error)
@@ -82,7 +83,12 @@ class Pipeline:
         """How many bytes of requests are accepted and not committed yet."""
         return self._in_flight_bytes
 
-    def _admit(self, size: int) -> None:
+    def hold(self, size: int) -> None:
+        """Take room for some bytes of a request, before they are read.
+
+        Raises:
+            UnavailableError: there is no room now.
+        """
         if self._closing:
             raise UnavailableError("the exporter is shutting down")
         with self._lock:
@@ -90,7 +96,8 @@ class Pipeline:
                 raise UnavailableError(f"{self._in_flight_bytes} bytes are waiting to be committed; try again shortly")
             self._in_flight_bytes += size
 
-    def _release(self, size: int) -> None:
+    def release(self, size: int) -> None:
+        """Give the room for some bytes back."""
         with self._lock:
             self._in_flight_bytes -= size
 

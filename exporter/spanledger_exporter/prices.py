@@ -132,7 +132,7 @@ class PriceBook:
             if model is not None:
                 how = "exact" if model["id"] == reference else "rule"
                 return _quote(f"{model_provider}/{model['id']}", f"{kind}:{how}", model, context, at)
-        asked = " or ".join(repr(name) for _, name in names) or "no name at all"
+        asked = " or ".join(dict.fromkeys(repr(name) for _, name in names)) or "no name at all"
         return NoQuote("unknown_model", f"the price book knows no model {asked} of {provider_id}")
 
     def _model(self, provider_id: str, reference: str) -> tuple[str, Any]:

@@ -7,7 +7,6 @@ money as exact decimal text in USD.
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Self
 
@@ -15,6 +14,7 @@ from sqlalchemy import ColumnElement, RowMapping, func, or_, select
 
 from spanledger_exporter.database import Database, open_readonly
 from spanledger_exporter.errors import LedgerError
+from spanledger_exporter.filters import Filter
 from spanledger_exporter.money import usd_text
 from spanledger_exporter.prices import PriceBook
 from spanledger_exporter.records import Usage, UsageRecord
@@ -24,25 +24,10 @@ from spanledger_exporter.schema import DIMENSIONS, ROLLUP_SUMS, cells, entries, 
 Document = dict[str, Any]
 _NS_PER_S = 10**9
 _DAY_S = 86_400
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_TIME_NS_MAX = 2**63 - 1
 _PAGE_ROWS = 1000
 _SPAN_ID_HEX_CHARS = 16
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filter:
-    """Which entries are meant; what is `None` does not restrict.
-
-    `model` is the model that answered, else the one that was asked for. In a name, `*` stands for any characters.
-
-    Units: `since` (included) and `until` (excluded) are compared with the time at which a call ended.
-    """
-
-    since: datetime | None = None
-    until: datetime | None = None
-    service: str | None = None
-    provider: str | None = None
-    model: str | None = None
-    outcome: str | None = None
 
 
 class ReportLine(NamedTuple):
@@ -51,6 +36,8 @@ class ReportLine(NamedTuple):
     group: tuple[str, ...]
     sums: Sums
     errors: int
+    reported: int
+    priced: int
     unpriced: int
     unreported: int
 
@@ -122,7 +109,7 @@ class Reader:
                 dimensions["day"] = datetime.fromtimestamp(int(dimensions["day"]), tz=UTC).date().isoformat()
                 group = tuple(str(dimensions[name]) for name in names)
                 line = _line(group, dimensions, sums_of_row(row[len(DIMENSIONS) + 1 :]))
-                lines[group] = _joined(lines[group], line) if group in lines else line
+                lines[group] = joined(lines[group], line) if group in lines else line
         return sorted(lines.values(), key=lambda line: (-line.sums.cost_pusd, line.group))
 
     def _documents(self, query: Any) -> Iterator[Document]:  # Select of one row type; SQLAlchemy's generics say no more
@@ -132,31 +119,35 @@ class Reader:
                 yield _document(row)
 
 
-REPORT_DIMENSIONS = ("service", "environment", "provider", "model", "operation", "day")
-
-
 def _line(group: tuple[str, ...], dimensions: Mapping[str, Any], sums: Sums) -> ReportLine:
     return ReportLine(
         group,
         sums,
         errors=sums.calls if dimensions["outcome"] == "error" else 0,
+        reported=sums.calls if dimensions["usage_status"] in {"reported", "partial"} else 0,
+        priced=sums.calls if dimensions["price_status"] in {"priced", "free"} else 0,
         unpriced=sums.calls if dimensions["price_status"] == "unpriced" else 0,
         unreported=sums.calls if dimensions["usage_status"] in {"unreported", "partial"} else 0,
     )
 
 
-def _joined(one: ReportLine, other: ReportLine) -> ReportLine:
+def joined(one: ReportLine, other: ReportLine) -> ReportLine:
+    """Return the sums of both, under the group of the first."""
     return ReportLine(
         one.group,
         one.sums.plus(other.sums),
         one.errors + other.errors,
+        one.reported + other.reported,
+        one.priced + other.priced,
         one.unpriced + other.unpriced,
         one.unreported + other.unreported,
     )
 
 
 def _nanoseconds(moment: datetime) -> int:
-    return round(moment.timestamp()) * _NS_PER_S
+    since_epoch = moment - _EPOCH
+    unix_ns = (since_epoch.days * _DAY_S + since_epoch.seconds) * _NS_PER_S + since_epoch.microseconds * 1000
+    return max(-_TIME_NS_MAX, min(unix_ns, _TIME_NS_MAX))
 
 
 def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
@@ -184,14 +175,14 @@ def _named_conditions(wanted: Filter, columns: Mapping[str, ColumnElement[Any]])
         value: str | None = getattr(wanted, name)
         if value is not None and "*" in value:
             pattern = value.replace("/", "//").replace("%", "/%").replace("_", "/_").replace("*", "%")
-            conditions.append(columns[name].like(pattern, escape="/"))
+            conditions.append(columns[name].ilike(pattern, escape="/"))
         elif value is not None:
             conditions.append(columns[name] == value)
     return conditions
 
 
 def _hour_s(moment: datetime) -> int:
-    return round(moment.timestamp()) // 3600 * 3600
+    return _nanoseconds(moment) // _NS_PER_S // 3600 * 3600
 
 
 def _named(name: str) -> ColumnElement[bool]:

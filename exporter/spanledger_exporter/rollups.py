@@ -15,6 +15,7 @@ from spanledger_exporter.records import PricedRecord
 from spanledger_exporter.schema import DIMENSIONS, ROLLUP_SUMS, cells, rollup_hours
 
 OTHER = "__other__"
+_LABEL_BYTES_MAX = 200
 _NS_PER_HOUR = 3600 * 10**9
 _PUSD_PER_MICRO_USD = 10**6
 
@@ -79,7 +80,9 @@ class Rollups:
             hour = (record.record.end_ns // _NS_PER_HOUR * 3600, cell)
             by_hour[hour] = by_hour.get(hour, _NOTHING).plus(sums)
             by_cell[cell] = by_cell.get(cell, _NOTHING).plus(sums)
-        # In one order everywhere: two replicas that update the same rows in different orders would deadlock.
+        # In one order everywhere: two replicas that write the same rows in different orders would deadlock.
+        for cell in sorted(by_cell):
+            self._number(connection, cell)
         rows = sorted((hour_s, self._number(connection, cell), sums) for (hour_s, cell), sums in by_hour.items())
         insert_or_add(connection, rollup_hours, ("hour_s", "cell_id"), [_row(*row) for row in rows])
         return cells_of, by_cell
@@ -119,16 +122,21 @@ def cell_of(priced: PricedRecord) -> Cell:
     """Return the cell that an entry belongs to."""
     record, price = priced.record, priced.price
     return Cell(
-        record.service or "",
-        record.environment or "",
-        record.provider or "",
-        record.model or "",
+        _label(record.service),
+        _label(record.environment),
+        _label(record.provider),
+        _label(record.model),
         record.operation,
         record.outcome,
         record.usage_status,
         price.status,
         price.reason or "",
     )
+
+
+def _label(text: str | None) -> str:
+    """Return a dimension's value, cut to what an index of several can hold (PostgreSQL's rows end at 2,704 bytes)."""
+    return (text or "").encode()[:_LABEL_BYTES_MAX].decode(errors="ignore")
 
 
 def sums_of(priced: PricedRecord) -> Sums:

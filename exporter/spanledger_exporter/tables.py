@@ -1,5 +1,6 @@
 """What the ledger says -> what a person reads in a terminal."""
 
+import functools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -7,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from spanledger_exporter.money import usd_text
-from spanledger_exporter.reader import Document, ReportLine
+from spanledger_exporter.reader import Document, ReportLine, joined
 from spanledger_exporter.rollups import Sums
 
 ENTRIES_SHOWN = 50
@@ -17,12 +18,13 @@ _SUMMED = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_to
 
 
 def report_document(by: Sequence[str], lines: Sequence[ReportLine]) -> Document:
-    """Return a report as JSON: exact integers, money as decimal text in USD.
+    """Return a report as JSON: exact integers, money as decimal text in USD, null where no call has a known cost.
 
     Shape: `{"by": [name], "rows": [{name: value, "calls", "errors", "unpriced_calls", "unreported_calls",
     "input_tokens", ..., "cost_usd"}], "total": {the same sums}}`
     """
-    rows = [dict(zip(by, line.group, strict=True)) | _sums_document(line) for line in lines]
+    groups = (dict(zip(by, (value or None for value in line.group), strict=True)) for line in lines)
+    rows = [group | _sums_document(line) for group, line in zip(groups, lines, strict=True)]
     return {"by": list(by), "rows": rows, "total": _sums_document(_total(lines))}
 
 
@@ -72,10 +74,8 @@ def print_explanation(explanation: Document) -> None:
         console.print(_factors(explanation["lines"]))
     cost = "unknown" if price["cost_usd"] is None else f"{price['cost_usd']} USD"
     console.print(f"cost {cost} ({price['status']}{_because(price)})")
-    console.print(
-        f"price of {price['model'] or 'no model'}, found by {price['match'] or 'nothing'}, "
-        f"tier {price['context'] or 'standard'}"
-    )
+    if price["model"]:
+        console.print(f"price of {price['model']}, found by {price['match']}, tier {price['context'] or 'standard'}")
     console.print(f"price book {book['source']}, sha256 {book['id']}")
     if not explanation["agrees"]:
         console.print(
@@ -87,7 +87,6 @@ _ENTRY_COLUMNS: tuple[tuple[str, Any], ...] = (
     ("entry", "right"),
     ("end (UTC)", "left"),
     ("service", "left"),
-    ("operation", "left"),
     ("model", "left"),
     ("outcome", "left"),
     ("input", "right"),
@@ -101,12 +100,11 @@ def _entry_cells(entry: Document) -> tuple[str, ...]:
     outcome = entry["outcome"] if entry["error_type"] is None else entry["error_type"]
     cost = entry["cost_usd"]
     if cost is None:
-        cost = "-" if entry["price_status"] == "none" else f"unpriced: {entry['price_reason']}"
+        cost = "-" if entry["price_status"] == "none" else f"? {entry['price_reason']}"
     return (
         str(entry["entry_id"]),
         entry["end"][:19].replace("T", " "),
         entry["service"] or _UNKNOWN,
-        entry["operation"],
         _model(entry),
         outcome,
         _figure(entry["input_tokens"]),
@@ -138,16 +136,16 @@ def _because(price: Document) -> str:
 
 
 def _total(lines: Sequence[ReportLine]) -> ReportLine:
-    sums = Sums()
-    for line in lines:
-        sums = sums.plus(line.sums)
-    return ReportLine(
-        (),
-        sums,
-        sum(line.errors for line in lines),
-        sum(line.unpriced for line in lines),
-        sum(line.unreported for line in lines),
+    return functools.reduce(
+        joined, lines, ReportLine((), Sums(), errors=0, reported=0, priced=0, unpriced=0, unreported=0)
     )
+
+
+def _cost(line: ReportLine) -> str:
+    """Return what a group cost: exact, at least so much, unknown, or nothing to price. Unknown is never zero."""
+    if not line.priced:
+        return "unknown" if line.unpriced else "-"
+    return f"{'≥ ' if line.unpriced else ''}{usd_text(line.sums.cost_pusd)}"
 
 
 def _sums_document(line: ReportLine) -> Document:
@@ -156,8 +154,8 @@ def _sums_document(line: ReportLine) -> Document:
         "errors": line.errors,
         "unpriced_calls": line.unpriced,
         "unreported_calls": line.unreported,
-        **{name: getattr(line.sums, name) for name in _SUMMED},
-        "cost_usd": usd_text(line.sums.cost_pusd),
+        **{name: getattr(line.sums, name) if line.reported else None for name in _SUMMED},
+        "cost_usd": usd_text(line.sums.cost_pusd) if line.priced else None,
     }
 
 
@@ -166,10 +164,11 @@ def _report_cells(line: ReportLine) -> tuple[str, ...]:
     return (
         f"{sums.calls:,}",
         f"{line.errors:,}",
-        f"{sums.input_tokens:,}",
-        f"{sums.cache_read_tokens:,}",
-        f"{sums.output_tokens:,}",
-        usd_text(sums.cost_pusd),
+        *(
+            _figure(value if line.reported else None)
+            for value in (sums.input_tokens, sums.cache_read_tokens, sums.output_tokens)
+        ),
+        _cost(line),
         f"{line.unpriced:,}",
         f"{line.unreported:,}",
     )

@@ -42,8 +42,18 @@ class Body:
         if self._events is not None:
             self._events.finish()
         elif self._excerpt is not None and len(self._excerpt):
-            self.answer = self._wire.read_answer(Document(self._excerpt.head, self._excerpt.tail))
-            self.answer.done = True
+            self._read(Document(self._excerpt.head, self._excerpt.tail))
+
+    def close(self) -> None:
+        """Take that nobody reads on: a JSON body may be complete all the same."""
+        if self._excerpt is not None and not self._excerpt.is_cut and not self.answer.done:
+            document = Document(self._excerpt.head)
+            if document.is_object:
+                self._read(document)
+
+    def _read(self, document: Document) -> None:
+        self.answer = self._wire.read_answer(document)
+        self.answer.done = True
 
     def _decode(self, data: bytes, step: int) -> None:
         if step == len(self._decoders):

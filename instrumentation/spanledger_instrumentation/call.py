@@ -4,13 +4,14 @@ Every method that a client calls is fenced: it never raises. The end happens onc
 last event, the end of the body, close, an error or the garbage collector.
 """
 
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from spanledger_instrumentation import attributes as names
-from spanledger_instrumentation import body
+from spanledger_instrumentation import body, reaper
 from spanledger_instrumentation.document import Document
 from spanledger_instrumentation.fence import Fence
 from spanledger_instrumentation.providers.routes import Route
@@ -21,8 +22,8 @@ from spanledger_instrumentation.usage import Answer, Usage, usage_status
 
 __all__ = ["Call", "Outgoing", "begin"]
 
-REQUEST_BYTES_MAX = 16 * 1024 * 1024
-"""Body of a request that is parsed as a whole; of a longer one only head and tail are read."""
+REQUEST_BYTES_MAX = 256 * 1024
+"""Body of a request that is parsed as a whole, in the app's event loop; of a longer one only head and tail are read."""
 ERROR_BYTES_MAX = 64 * 1024
 """Body of a refusal that is looked at."""
 
@@ -40,10 +41,14 @@ _USAGE_ATTRIBUTES: Mapping[str, str] = {
     "audio_output_tokens": names.USAGE_AUDIO_OUTPUT,
     "image_input_tokens": names.USAGE_IMAGE_INPUT,
     "web_search_requests": names.USAGE_WEB_SEARCH_REQUESTS,
+    "compaction_input_tokens": names.COMPACTION_INPUT_TOKENS,
+    "compaction_output_tokens": names.COMPACTION_OUTPUT_TOKENS,
 }
 _ENTER, _READ, _FEED, _END = Fence("enter"), Fence("read"), Fence("feed"), Fence("end")
 _NEVER_SENT = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "UnsupportedProtocol"})
 """httpx's exceptions before the request has left. After any other one the provider may have worked, and will bill."""
+_TIMED_OUT = frozenset({408, 499, 504, 524})
+"""What a gateway answers when it stops to wait: without an error of the provider's own, which may work on and bill."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +56,8 @@ class Outgoing:
     """A request, as far as the core wants to know it."""
 
     host: str
-    port: int
+    port: int | None
+    """Absent where the URL has none and its scheme no usual one."""
     content: bytes
     """The body, or nothing where it cannot be read without consuming it."""
     retry: str | None
@@ -62,17 +68,21 @@ class Call:
     """Follow one call and write what its answer says."""
 
     __slots__ = (
+        "__weakref__",
         "_at_end",
         "_body",
         "_broken",
         "_error_type",
         "_first_chunk_s",
         "_once",
+        "_pid",
+        "_refusal",
         "_route",
         "_started_s",
         "_status_code",
         "_streaming",
         "_target",
+        "_timed_out",
         "recording",
     )
 
@@ -83,17 +93,21 @@ class Call:
         self._started_s = time.perf_counter()
         self._first_chunk_s: float | None = None
         self._status_code: int | None = None
-        self._body: body.Body | _Refusal | None = None
+        self._body: body.Body | None = None
+        self._refusal: bytearray | None = None
         self._at_end = False
         self._broken = False
+        self._timed_out = False
         self._error_type: str | None = None
         self._once = threading.Lock()
+        self._pid = os.getpid()
         self.recording = target.recording
+        reaper.follow(self)
 
     @property
     def ended(self) -> bool:
-        """Whether nothing is left to do."""
-        return self._once.locked()
+        """Whether nothing is left to do: it has ended, or this is a fork and the call is its parent's."""
+        return self._once.locked() or os.getpid() != self._pid
 
     def enter(self) -> object:
         """Make the call current while its request is sent."""
@@ -112,8 +126,10 @@ class Call:
         with _READ:
             self._status_code = status_code
             if not self._succeeded:
-                self._body = _Refusal()
+                self._refusal = bytearray()
                 return
+            if self._target.eager:  # should the outer span end now, and nothing more come: the loss is visible
+                self._target.write({names.USAGE_STATUS: "unreported"})
             self._body = body.Body(
                 self._route.wire,
                 content_type=(header("content-type") or "").lower(),
@@ -126,7 +142,7 @@ class Call:
         with _READ:
             self._status_code = status_code
             if not self._succeeded:
-                answer.error_type = self._refused(content)
+                answer = self._refused(content)
             elif self.recording:
                 answer = body.read(self._route.wire, content, (content_type or "").lower())
         self._end(answer)
@@ -135,6 +151,8 @@ class Call:
         """Take the next raw bytes of the body, before the app gets them."""
         following = self._body
         if following is None or self._broken:
+            if self._refusal is not None:
+                self._refusal += chunk[: ERROR_BYTES_MAX - len(self._refusal)]
             return
         with _FEED:
             if self._first_chunk_s is None:
@@ -161,7 +179,11 @@ class Call:
         if not self.ended:
             answer = Answer()
             with _READ:
-                answer = self._answer()
+                if self._refusal is not None:
+                    answer = self._refused(bytes(self._refusal))
+                elif self._body is not None:
+                    self._body.close()
+                    answer = self._body.answer
             self._end(answer)
 
     def fail(self, error: BaseException) -> None:
@@ -174,19 +196,18 @@ class Call:
     def _succeeded(self) -> bool:
         return self._status_code is not None and 200 <= self._status_code < 300
 
-    def _answer(self) -> Answer:
-        if isinstance(self._body, body.Body):
-            return self._body.answer
-        if isinstance(self._body, _Refusal):
-            return Answer(error_type=self._refused(self._body.content))
-        return Answer()
-
-    def _refused(self, content: bytes) -> str:
-        return self._route.wire.read_error(Document(content[:ERROR_BYTES_MAX])) or str(self._status_code)
+    def _refused(self, content: bytes) -> Answer:
+        error = self._route.wire.read_error(Document(content[:ERROR_BYTES_MAX]))
+        if error is None and self._status_code in _TIMED_OUT:
+            self._timed_out = True
+            self._error_type = self._error_type or str(self._status_code)
+            return Answer()
+        return Answer(error_type=error or str(self._status_code))
 
     def _end(self, answer: Answer) -> None:
-        if not self._once.acquire(blocking=False):
+        if self.ended or not self._once.acquire(blocking=False):
             return
+        reaper.forget(self)
         error_type = answer.error_type or self._error_type
         failed = error_type is not None or not self._succeeded
         with _END:
@@ -220,30 +241,14 @@ class Call:
 
     def _ended_early(self, answer: Answer) -> bool:
         # What cannot be read (an unknown shape or encoding) cannot be said to have ended early either.
-        readable = isinstance(self._body, body.Body) and not self._broken and (answer.begun or not self._at_end)
+        readable = self._body is not None and not self._broken and (answer.begun or not self._at_end)
         return readable and not answer.complete()
 
     @property
     def _may_be_billed(self) -> bool:
-        return self._succeeded if self._status_code is not None else self._error_type not in _NEVER_SENT
-
-
-class _Refusal:
-    """The beginning of the body of an answer that is no success."""
-
-    __slots__ = ("answer", "content")
-
-    def __init__(self) -> None:
-        self.content = b""
-        self.answer = Answer()
-
-    def feed(self, chunk: bytes) -> bool:
-        if len(self.content) < ERROR_BYTES_MAX:
-            self.content += chunk[:ERROR_BYTES_MAX]
-        return False
-
-    def finish(self) -> None:
-        """Nothing is left open."""
+        if self._status_code is None:
+            return self._error_type not in _NEVER_SENT
+        return self._succeeded or self._timed_out
 
 
 def _usage_attributes(usage: Usage) -> dict[str, AttributeValue]:
@@ -255,7 +260,7 @@ def begin(route: Route, request: Outgoing, spans: Spans, settings: Settings) -> 
     """Begin the call that this request is, or find that it is none, or none to be reported."""
     if settings.excludes(request.host):
         return None
-    place = spans.place()
+    place = spans.place(route.wire.operation, request.content)
     if place is None:
         return None
     document = Document.of(request.content, REQUEST_BYTES_MAX)
@@ -267,9 +272,10 @@ def begin(route: Route, request: Outgoing, spans: Spans, settings: Settings) -> 
         names.OPERATION_NAME: wire.operation,
         names.PROVIDER_NAME: wire.provider,
         names.SERVER_ADDRESS: request.host,
-        names.SERVER_PORT: request.port,
         **wire.read_request(document),
     }
+    if request.port is not None:
+        attributes[names.SERVER_PORT] = request.port
     if streaming:
         attributes[names.REQUEST_STREAM] = True
     if request.retry is not None and request.retry.isdecimal() and (resend := integer(int(request.retry[:4]))):

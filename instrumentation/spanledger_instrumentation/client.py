@@ -112,7 +112,7 @@ def _outgoing(request: Any, url: Any) -> Outgoing:
         content = b""
     return Outgoing(
         host=url.host,
-        port=url.port or _PORTS.get(url.scheme, 0),
+        port=url.port or _PORTS.get(url.scheme),
         content=content,
         retry=request.headers.get("x-stainless-retry-count"),
     )

@@ -1,7 +1,9 @@
 """A JSON object as a provider sent it, whole or cut -> the values of its members.
 
 A cut document is read by its structure: a member counts only where its path (from the head) or its depth (from the
-tail) is certain, so that a member of the same name inside an output or a schema is never taken for the real one.
+tail) is certain, so that a member of the same name inside an output or a schema is never taken for the real one. From a
+tail only members of the whole, or of its envelope `response`, are read: of any deeper one, the object that it stands in
+may be the user's own `metadata`.
 """
 
 import json
@@ -17,18 +19,20 @@ __all__ = ["Document"]
 _TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[{}\[\]]', re.DOTALL)
 _COLON: Final = re.compile(rb"\s*:\s*")
 _DECODER: Final = json.JSONDecoder()
+_ENVELOPE: Final = ("response",)
 _CANDIDATES_MAX: Final = 32  # members of one name looked at in a tail, the last ones first
 
 
 class Document:
     """Read members of a JSON object; what is absent, cut away or no JSON at all reads as `None`."""
 
-    __slots__ = ("_head", "_tail", "_whole")
+    __slots__ = ("_begun", "_head", "_tail", "_whole")
 
     def __init__(self, head: bytes, tail: bytes = b"") -> None:
         self._head = head
         self._tail = tail
         self._whole = None if tail else _parse(head)
+        self._begun = dict(reversed(list(_members(head)))) if tail else {}  # the first of a name counts
 
     @classmethod
     def of(cls, content: bytes, whole_bytes_max: int) -> "Document":
@@ -36,6 +40,11 @@ class Document:
         if len(content) <= whole_bytes_max:
             return cls(content)
         return cls(content[:HEAD_BYTES_MAX], content[-TAIL_BYTES_MAX:])
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether a part is missing."""
+        return bool(self._tail)
 
     @property
     def is_object(self) -> bool:
@@ -48,8 +57,15 @@ class Document:
             return dig(self._whole, path)
         if not self._tail:
             return None
-        found = _from_head(self._head, path)
-        return _from_tail(self._tail, path) if found is None else found
+        if path in self._begun:
+            return _value(self._head[self._begun[path] :])
+        return _value(self._tail[at:]) if (at := _in_tail(self._tail, path)) is not None else None
+
+    def has(self, name: str) -> bool:
+        """Tell whether there is a member of this name, though its value may be cut away."""
+        if self._whole is not None:
+            return self._whole.get(name) is not None
+        return (name,) in self._begun or _in_tail(self._tail, (name,)) is not None
 
 
 def dig(value: object, path: tuple[str, ...]) -> object:
@@ -69,13 +85,6 @@ def _parse(content: bytes) -> Mapping[str, object] | None:
     return cast("Mapping[str, object]", value) if isinstance(value, dict) else None
 
 
-def _from_head(head: bytes, path: tuple[str, ...]) -> object:
-    for keys, value_at in _members(head):
-        if keys == path:
-            return _value(head[value_at:])
-    return None
-
-
 def _members(head: bytes) -> Iterator[tuple[tuple[str, ...], int]]:
     """Yield the path of each member and where its value begins. What stands in an array has no path."""
     names: list[str] = []  # the name of the member that is open, for each level of nesting
@@ -90,13 +99,15 @@ def _members(head: bytes) -> Iterator[tuple[tuple[str, ...], int]]:
             yield tuple(names), colon.end()
 
 
-def _from_tail(tail: bytes, path: tuple[str, ...]) -> object:
+def _in_tail(tail: bytes, path: tuple[str, ...]) -> int | None:
+    if path[:-1] not in ((), _ENVELOPE):
+        return None
     # The tail may begin inside a string, but there every quote is escaped: a bare quoted name behind a brace or a comma
     # is a member. How deep it stands follows from the brackets that close behind it.
     name = re.compile(rb'[{,]\s*"' + re.escape(path[-1].encode()) + rb'"\s*:\s*')
     for match in reversed(list(name.finditer(tail))[-_CANDIDATES_MAX:]):
         if _closings(tail, match.end()) == len(path):
-            return _value(tail[match.end() :])
+            return match.end()
     return None
 
 

@@ -1,18 +1,23 @@
-"""Abandoned streams -> ended calls, away from the garbage collector.
+"""Calls that nobody ends -> ended calls: abandoned streams, and what is open when the program ends.
 
-The collector may run at any allocation, also while this very thread holds a lock of a span processor; ending a span
-there could wait for that lock forever. So a finalizer only puts the call in a queue, whose `put` is reentrant, and a
-short-lived thread, started without any Python-level lock, ends it.
+The garbage collector may run at any allocation, also while this very thread holds a lock of a span processor; ending a
+span there could wait for that lock forever. So a finalizer only puts the call in a queue, whose `put` is reentrant, and
+a short-lived thread, started without any Python-level lock, ends it.
 """
 
 import _thread
 import atexit
+import os
 from queue import Empty, SimpleQueue
 from typing import Final, Protocol
+from weakref import WeakValueDictionary
 
-from spanledger_instrumentation.fence import Fence
+from spanledger_instrumentation.fence import FAILURES, Fence
 
-__all__ = ["abandon", "reap"]
+__all__ = ["abandon", "follow", "forget", "reap", "register"]
+
+OPEN_MAX: Final = 10_000
+"""Open calls that are known here. Of more, those that the program leaves open at its end are lost; they are counted."""
 
 
 class Abandoned(Protocol):
@@ -25,11 +30,25 @@ class Abandoned(Protocol):
 
 _ABANDON: Final = Fence("abandon")
 _QUEUE: SimpleQueue[Abandoned] = SimpleQueue()
+_OPEN: WeakValueDictionary[int, Abandoned] = WeakValueDictionary()
+
+
+def follow(call: Abandoned) -> None:
+    """Remember an open call, without keeping it alive."""
+    if len(_OPEN) < OPEN_MAX:
+        _OPEN[id(call)] = call
+    else:
+        FAILURES["open_max"] += 1
+
+
+def forget(call: Abandoned) -> None:
+    """Forget a call that has ended."""
+    _OPEN.pop(id(call), None)
 
 
 def abandon(call: Abandoned) -> None:
     """End this call soon, from a finalizer."""
-    with _ABANDON:  # at the interpreter's end no thread starts any more; the hook below is all there is then
+    with _ABANDON:  # at the interpreter's end no thread starts any more; the exit hook is all there is then
         _QUEUE.put(call)
         _thread.start_new_thread(reap, ())
 
@@ -44,4 +63,30 @@ def reap() -> None:
         call.close()
 
 
-atexit.register(reap)
+def register() -> None:
+    """End all calls at the program's end, before everything that was registered for it until now.
+
+    A tracer provider registers its shutdown when it is made; hence once more for each provider that is met.
+    """
+    atexit.unregister(_exit)
+    atexit.register(_exit)
+
+
+def _exit() -> None:
+    reap()
+    for reference in _OPEN.valuerefs():
+        call = reference()
+        if call is not None:
+            call.close()
+
+
+def _after_fork() -> None:
+    # The calls are the parent's, which ends them.
+    while not _QUEUE.empty():
+        _QUEUE.get()
+    _OPEN.clear()
+
+
+register()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -5,7 +5,8 @@ it: raw, decoded, by lines, all at once, or through an SDK. Nothing is kept back
 yielded.
 """
 
-from collections.abc import AsyncIterator, Iterator
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, cast
 
 from spanledger_instrumentation import reaper
@@ -27,11 +28,16 @@ class _Tee:
             raise AttributeError(name)
         return getattr(self._stream, name)
 
-    def __del__(self) -> None:
+    def __del__(
+        self,
+        # Bound here, since the modules' globals are gone when the interpreter collects the last objects.
+        is_finalizing: Callable[[], bool] = sys.is_finalizing,
+        abandon: Callable[[Call], None] = reaper.abandon,
+    ) -> None:
         # The app may drop a response without reading or closing it.
         call = self.__dict__.get("_call")
-        if call is not None and not call.ended:
-            reaper.abandon(call)
+        if not is_finalizing() and call is not None and not call.ended:
+            abandon(call)
 
 
 class SyncTee(_Tee):

@@ -13,7 +13,7 @@ class Usage:
     """Hold the figures of one answer; `None` is what the provider did not say, 0 is what it said.
 
     Units: tokens, but for `web_search_requests`. `input_tokens` and `output_tokens` are totals: every other token
-    count is a part of one of them.
+    count, but for those of compactions, is a part of one of them.
     """
 
     input_tokens: int | None = None
@@ -29,6 +29,9 @@ class Usage:
     audio_output_tokens: int | None = None
     image_input_tokens: int | None = None
     web_search_requests: int | None = None
+    compaction_input_tokens: int | None = None
+    """Billed beside the totals, which do not hold them."""
+    compaction_output_tokens: int | None = None
 
     def known(self) -> bool:
         """Tell whether there is any figure at all."""
@@ -45,6 +48,8 @@ class Answer:
     id: str | None = None
     model: str | None = None
     finish_reasons: tuple[str, ...] = ()
+    choices: int = 1
+    """How many of them are needed, as far as one has seen."""
     service_tier: str | None = None
     inference_geo: str | None = None
     speed: str | None = None
@@ -59,19 +64,21 @@ class Answer:
 
     def complete(self) -> bool:
         """Tell whether the provider said all it had to say, also where it sends no last event."""
-        return self.done or (bool(self.finish_reasons) and self.error_type is None)
+        return self.done or (len(self.finish_reasons) >= self.choices and self.error_type is None)
 
 
 def usage_status(answer: Answer, *, whole: bool, sent: bool) -> UsageStatus:
     """Say how far the figures can be relied on.
 
     1. Figures, final or of an answer that came to its end: reported.
-    2. Figures of an answer that ended early: partial.
+    2. Figures of an answer that ended early: partial. So are those beside which a compaction was billed: the exporter
+       does not price compactions yet, and what it cannot price must not look complete.
     3. No figures, and nothing was generated either (never sent, refused, an error before any output): none.
     4. No figures, though tokens may have been spent: unreported. Unknown is never zero.
     """
     if answer.usage is not None and answer.usage.known():
-        return "reported" if whole or answer.usage_final else "partial"
+        final = (whole or answer.usage_final) and answer.usage.compaction_input_tokens is None
+        return "reported" if final else "partial"
     if not sent or (answer.error_type is not None and not answer.begun):
         return "none"
     return "unreported"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -94,6 +95,8 @@ def test_entries_prints_every_stored_field(filled: str) -> None:
         (["--until", "2026-11-18T11:06:41Z"], 6),
         (["--since", "2026-11-18T11:06:40Z", "--until", "2026-11-18T11:06:40Z"], 0),
         (["--limit", "2"], 2),
+        (["--since", "0001-01-01", "--until", "9999-12-31"], 7),
+        (["--since", "2026-11-18T11:06:40.000000Z", "--until", "2026-11-18T11:06:40.000001Z"], 6),
     ],
 )
 def test_entries_can_be_filtered(filled: str, filters: list[str], count: int) -> None:
@@ -103,7 +106,7 @@ def test_entries_can_be_filtered(filled: str, filters: list[str], count: int) ->
 def test_entries_table_shows_whole_figures_and_says_what_is_unknown(filled: str) -> None:
     table = ran("entries", "--ledger", filled)
     assert "0.000024" in table
-    assert "unpriced: unknown_model" in table
+    assert "? unknown_model" in table
     assert "rate_limit_exceeded" in table
     assert ran("entries", "--ledger", filled, "--service", "nobody") == "no entries\n"
 
@@ -116,7 +119,11 @@ def test_report_sums_exactly(filled: str) -> None:
     assert (shop["calls"], shop["errors"], shop["unpriced_calls"], shop["unreported_calls"]) == (5, 1, 2, 1)
     assert report["total"]["calls"] == 7
     assert report["total"]["input_tokens"] == 500
+    by_model = {row["model"]: row for row in json.loads(ran("report", "--ledger", filled, "--json"))["rows"]}
+    assert (by_model["mystery"]["cost_usd"], by_model["mystery"]["input_tokens"]) == (None, 100)
     table = ran("report", "--ledger", filled)
+    assert re.search(r"mystery .* unknown +1 +0$", table, re.MULTILINE)
+    assert re.search(r"total .* ≥ 0\.[0-9]+ +2 +1$", table, re.MULTILINE)
     assert table.splitlines()[0].split()[:3] == ["model", "calls", "errors"]
     assert table.splitlines()[-1].startswith("total")
 
@@ -165,6 +172,7 @@ def test_explain_refuses_what_is_no_entry_or_several(filled: str) -> None:
     [
         (["report", "--by", "colour"], "unknown: colour; known are service"),
         (["entries", "--since", "yesterday-ish"], "is no time; write 2026-11-22"),
+        (["entries", "--since", "999999w"], "is before the calendar begins"),
         (["entries", "--limit", "0"], "write a whole number from 1"),
         (["serve", "--grpc", "nowhere"], "--grpc: 'nowhere' is no address"),
         (["serve", "--ledger", "mysql://u@h/d"], "names 'mysql'"),

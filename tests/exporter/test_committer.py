@@ -7,9 +7,10 @@ import pytest
 from spanledger_exporter.committer import Committer
 from spanledger_exporter.database import Database
 from spanledger_exporter.errors import UnavailableError
+from spanledger_exporter.filters import Filter
 from spanledger_exporter.ledger import Appended, Ledger
 from spanledger_exporter.prices import PriceBook
-from spanledger_exporter.reader import Filter, Reader
+from spanledger_exporter.reader import Reader
 from tests.exporter.calls import priced
 
 
@@ -18,7 +19,7 @@ def test_a_request_is_answered_only_after_its_commit(ledger: Ledger, ledger_url:
     assert committer.submit([priced(book), priced(book)]).result(timeout=60) == 2
     with Reader(ledger_url) as reader:
         assert len(list(reader.entries(Filter()))) == 2
-    committer.close()
+    committer.close(60)
 
 
 def test_requests_that_wait_share_a_transaction(ledger: Ledger, database: Database, book: PriceBook) -> None:
@@ -27,7 +28,7 @@ def test_requests_that_wait_share_a_transaction(ledger: Ledger, database: Databa
     with database.write():  # nobody else can commit meanwhile
         waiting = [committer.submit([priced(book)]) for _ in range(20)]
     assert [future.result(timeout=60) for future in waiting] == [1] * 20
-    committer.close()
+    committer.close(60)
     assert len(commits) < 20
 
 
@@ -37,7 +38,7 @@ def test_a_call_in_two_waiting_requests_is_new_once(ledger: Ledger, database: Da
     again = sent._replace()  # every delivery is decoded anew
     with database.write():
         waiting = [committer.submit([sent]), committer.submit([again, priced(book)])]
-    committer.close()
+    committer.close(60)
     assert [future.result(timeout=60) for future in waiting] == [1, 1]
 
 
@@ -47,7 +48,7 @@ def test_a_request_that_cannot_be_committed_fails_alone(ledger: Ledger, database
     broken = priced(book)._replace(book_id="unknown")
     with database.write():
         futures: list[Future[int]] = [committer.submit([each]) for each in (priced(book), broken, priced(book))]
-    committer.close()
+    committer.close(60)
     assert (futures[0].result(), futures[2].result()) == (1, 1)
     with pytest.raises(UnavailableError):
         futures[1].result()
@@ -56,5 +57,5 @@ def test_a_request_that_cannot_be_committed_fails_alone(ledger: Ledger, database
 def test_closing_commits_all_that_was_submitted(ledger: Ledger, book: PriceBook) -> None:
     committer = Committer(ledger, rows_max=3, on_commit=lambda appended, duration_s: None)
     futures = [committer.submit([priced(book)]) for _ in range(10)]
-    committer.close()
+    committer.close(60)
     assert all(future.done() and future.result() == 1 for future in futures)

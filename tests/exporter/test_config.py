@@ -28,7 +28,7 @@ def test_a_flag_beats_the_environment_which_beats_the_file(tmp_path: Path) -> No
 def test_every_problem_is_reported_at_once(tmp_path: Path) -> None:
     file = tmp_path / "spanledger.toml"
     file.write_text('colour = "red"\n[receiver]\ngrpc = 12\nrequest_bytes_max = true\n[ledger]\nurl = "mysql://x/y"\n')
-    environ = {"SPANLEDGER_LOG_LEVEL": "chatty", "SPANLEDGER_LEDGER_CELLS_MAX": "-1"}
+    environ = {"SPANLEDGER_LOG_LEVEL": "chatty", "SPANLEDGER_LEDGER_CELLS_MAX": "-1", "SPANLEDGER_RECEIVER_GRCP": ":1"}
     with pytest.raises(ConfigError) as raised:
         load(file=str(file), environ=environ, flags={"http": "nowhere"})
     said = "\n".join(raised.value.problems)
@@ -39,10 +39,11 @@ def test_every_problem_is_reported_at_once(tmp_path: Path) -> None:
         "mysql",
         "chatty",
         "LEDGER_CELLS_MAX",
+        "RECEIVER_GRCP",
         "--http: 'nowhere'",
     ):
         assert part in said
-    assert len(raised.value.problems) == 7
+    assert len(raised.value.problems) == 8
 
 
 @pytest.mark.parametrize(("content", "said"), [("not toml", "not TOML"), (None, "No such file")])

@@ -64,6 +64,8 @@ def test_a_sqlite_path_may_hold_any_characters(tmp_path: Path) -> None:
         ("sqlite://", "lost at exit"),
         ("sqlite:///:memory:", "lost at exit"),
         ("mysql://u@h/d", "names 'mysql'"),
+        ("notaurl:hunter2@h", r"'\*\*\*@h' is not"),
+        ("postgresql://u:hunter2@h:zz/d", r"'\*\*\*@h:zz/d' is not"),
     ],
 )
 def test_a_url_that_cannot_hold_a_ledger_is_refused_with_an_example(url: str, said: str) -> None:
@@ -72,7 +74,7 @@ def test_a_url_that_cannot_hold_a_ledger_is_refused_with_an_example(url: str, sa
 
 
 def test_a_database_that_does_not_answer_is_a_temporary_trouble() -> None:
-    with pytest.raises(UnavailableError, match="did not answer"):
+    with pytest.raises(UnavailableError, match="cannot be used now: connection failed"):
         open_database("postgresql://nobody@127.0.0.1:1/none")
 
 

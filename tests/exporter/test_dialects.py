@@ -79,6 +79,7 @@ def test_figures_that_cannot_be_counts_are_refused_and_counted(value: Value) -> 
     got = understand({**CHAT, "gen_ai.usage.output_tokens": value})
     assert got.records[0].usage.output_tokens is None
     assert got.refused_figures == 1
+    assert got.records[0].usage_status == "partial"
 
 
 @pytest.mark.parametrize("value", ["20", 20.0])
@@ -96,12 +97,22 @@ FOREIGN = {key: value for key, value in CHAT.items() if not key.startswith(("gen
         ({"gen_ai.usage.input_tokens": 1}, False, "partial"),
         ({"gen_ai.usage.input_tokens": 1, "gen_ai.usage.output_tokens": 2}, True, "partial"),
         ({}, False, "unreported"),
-        ({}, True, "none"),
+        ({}, True, "unreported"),
+        ({"error.type": "CancelledError"}, True, "unreported"),
+        ({"error.type": "504"}, True, "unreported"),
+        ({"error.type": "openai.RateLimitError"}, True, "none"),
+        ({"error.type": "429"}, True, "none"),
+        ({"error.type": "whatever", "http.response.status_code": 500}, True, "none"),
         ({"gen_ai.usage.input_tokens": 1, "gen_ai.operation.name": "embeddings"}, False, "reported"),
     ],
 )
 def test_a_foreign_span_is_judged_by_its_figures(usage: dict[str, Value], failed: bool, status: str) -> None:
     assert record({**FOREIGN, **usage}, failed=failed).usage_status == status
+
+
+def test_a_status_that_the_figures_contradict_is_not_believed() -> None:
+    assert record({**CHAT, "spanledger.usage.status": "none"}).usage_status == "reported"
+    assert record({**FOREIGN, "spanledger.usage.status": "reported"}).usage_status == "unreported"
 
 
 def test_a_failed_call_names_its_error() -> None:

@@ -32,17 +32,18 @@ if os.environ.get("FORK") and os.fork() == 0:
 """
 
 
-def started(sqlite_url: str, tmp_path: Path, calls: int, **environ: str) -> subprocess.Popen[str]:
-    app = tmp_path / "app.py"
+def started(sqlite_url: str, tmp_path: Path, calls: int, app: str = APP, **environ: str) -> subprocess.Popen[str]:
+    program = tmp_path / f"app-{calls}.py"
     attributes = {key: list(value) if isinstance(value, tuple) else value for key, value in CHAT.items()}
-    app.write_text(APP.format(attributes=attributes))
+    program.write_text(app.format(attributes=attributes))
     settings = {
         "OTEL_TRACES_EXPORTER": "spanledger", "OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none",
         "OTEL_SERVICE_NAME": "shop", "SPANLEDGER_LEDGER_URL": sqlite_url, "CALLS": str(calls),
     }  # fmt: skip
     instrument = Path(sys.executable).with_name("opentelemetry-instrument")
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(
-        [instrument, sys.executable, app], env={**os.environ, **settings, **environ}, stderr=subprocess.PIPE, text=True
+        [instrument, sys.executable, program], env={**os.environ, **settings, **environ}, text=True, **pipes
     )
 
 
@@ -59,6 +60,43 @@ def test_several_processes_share_one_file(sqlite_url: str, tmp_path: Path) -> No
     stored = entries(sqlite_url)
     assert len(stored) == 200
     assert {(entry["service"], entry["cost_usd"]) for entry in stored} == {("shop", "0.000024")}
+
+
+FORKING_APP = """
+import os, sys
+from opentelemetry import trace
+tracer = trace.get_tracer("spanledger")
+def call():
+    with tracer.start_as_current_span("chat", attributes={attributes!r}):
+        pass
+    trace.get_tracer_provider().force_flush()
+call()
+if os.fork() == 0:
+    call()
+    print("ready", flush=True)
+    sys.stdin.readline()
+    for _ in range(20):
+        call()
+    print("done", flush=True)
+    os._exit(0)
+"""
+
+
+def test_a_child_that_outlives_its_parent_keeps_and_harms_nothing(sqlite_url: str, tmp_path: Path) -> None:
+    """The parent ends, another process opens and closes the file, and only then does the child go on."""
+    family = started(sqlite_url, tmp_path, 0, app=FORKING_APP)
+    assert family.stdin is not None
+    assert family.stdout is not None
+    assert family.stdout.readline() == "ready\n"
+    assert family.wait(timeout=60) == 0
+    finished(started(sqlite_url, tmp_path, 5))
+    assert len(entries(sqlite_url)) == 7
+    family.stdin.write("go on\n")
+    family.stdin.flush()
+    assert family.stdout.readline() == "done\n"
+    finished(family)
+    finished(started(sqlite_url, tmp_path, 1))
+    assert len(entries(sqlite_url)) == 28
 
 
 def test_a_forked_process_writes_too(sqlite_url: str, tmp_path: Path) -> None:

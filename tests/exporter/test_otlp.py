@@ -42,7 +42,7 @@ def test_spans_without_any_gen_ai_attribute_are_ignored_unread() -> None:
 
 
 def test_an_empty_request_is_no_error() -> None:
-    assert decode(b"") == otlp.Batch([], 0, [])
+    assert decode(b"") == otlp.Batch([], 0, [], 0)
 
 
 @pytest.mark.parametrize("raw", [b"garbage", b"\x0a\xff\xff\xff\xff\x0f", b"\x0a\x03\x0a\x01"])
@@ -61,13 +61,21 @@ def test_a_span_with_bad_ids_costs_that_span_alone() -> None:
     assert [problem.split()[0] for problem in batch.problems] == ["trace_id", "span_id", "span"]
 
 
-def test_a_text_that_is_not_utf_8_costs_that_span_alone() -> None:
+def test_a_text_that_is_not_utf_8_costs_that_attribute_alone() -> None:
+    """The tokens beside it were paid for all the same."""
     marker = "utf8-" + "x" * 20
     broken = span({**CHAT, "gen_ai.response.id": marker})
-    raw = body(span(), broken, span()).replace(marker.encode(), b"\xff" * len(marker))
-    batch = decode(raw)
-    assert len(batch.spans) == 2
-    assert len(batch.problems) == 1
+    batch = decode(body(span(), broken, span()).replace(marker.encode(), b"\xff" * len(marker)))
+    assert (len(batch.spans), batch.problems, batch.unreadable) == (3, [], 1)
+    assert batch.spans[1].attributes == {
+        k: v for k, v in batch.spans[0].attributes.items() if k != "gen_ai.response.id"
+    }
+
+
+def test_a_parent_of_the_wrong_size_is_not_kept() -> None:
+    odd = span()
+    odd.parent_span_id = b"x" * 3_000_000
+    assert decode(body(odd)).spans[0].parent_span_id is None
 
 
 def test_an_unreadable_resource_attribute_loses_no_span() -> None:

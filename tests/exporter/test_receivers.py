@@ -6,10 +6,12 @@ import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
 import pytest
+from filelock import FileLock
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
@@ -18,6 +20,7 @@ from sqlalchemy import create_engine
 
 from tests.exporter.otlp_requests import CHAT, body, request, span
 from tests.servers.exporter import SPANLEDGER, Exporter, entries
+from tests.servers.process import poll
 
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 PROTOBUF = {"content-type": "application/x-protobuf"}
@@ -183,6 +186,32 @@ def spend(text: str) -> list[str]:
     return sorted(line for line in text.splitlines() if line.startswith(names))
 
 
+def test_a_gzip_body_of_several_members_is_read_to_its_end(exporter: Exporter) -> None:
+    content = gzip.compress(body(span())) + gzip.compress(body(span()))
+    assert post(exporter, content, {**PROTOBUF, "content-encoding": "gzip"})[0] == 200
+    assert len(entries(exporter.ledger)) == 2
+
+
+def test_a_request_that_the_shutdown_overtakes_is_told_to_retry(sqlite_url: str, tmp_path: Path) -> None:
+    """Its commit waits for a lock that somebody else holds; 500 would make a collector drop it."""
+    exporter = Exporter(sqlite_url, tmp_path, environ={"SPANLEDGER_RECEIVER_SHUTDOWN_GRACE_S": "1"})
+    with FileLock(f"{tmp_path}/ledger.db.lock"), ThreadPoolExecutor() as pool:
+        waiting = pool.submit(post, exporter, body(span()), PROTOBUF)
+        poll(lambda: "spanledger_in_flight_bytes 0.0" not in get(exporter, "/metrics")[1], what="a request in flight")
+        exporter.server.stop()
+        assert waiting.result()[0] == 503
+
+
+def test_a_sender_that_gives_up_leaves_no_trace_in_the_log(
+    exporter: Exporter, channel: grpc.Channel, tmp_path: Path
+) -> None:
+    with FileLock(f"{tmp_path}/ledger.db.lock"), pytest.raises(grpc.RpcError):
+        TraceServiceStub(channel).Export(request(span()), timeout=0.2)
+    TraceServiceStub(channel).Export(request(span()), timeout=60)
+    assert len(entries(exporter.ledger)) == 2
+    assert "Traceback" not in exporter.server.log_text()
+
+
 def test_a_port_that_is_taken_is_said_and_nothing_is_left_running(sqlite_url: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -195,4 +224,4 @@ def test_a_port_that_is_taken_is_said_and_nothing_is_left_running(sqlite_url: st
                 capture_output=True, text=True, timeout=60, check=False,
             )  # fmt: skip
             assert (done.returncode, done.stdout) == (2, "")
-            assert f"cannot listen on {address}" in done.stderr
+            assert f"cannot listen on {address}: Address already in use; {flag} ADDR names another" in done.stderr

@@ -62,9 +62,12 @@ _ENDED = {"usage_final": True, "done": True}
 STREAMS: dict[str, tuple[Wire, Answer]] = {
     "openai/chat_stream.sse": (
         openai_chat.WIRE,
-        Answer(**_OPENAI, usage=CHAT, finish_reasons=_BOTH, **_ENDED),
+        Answer(**_OPENAI, usage=CHAT, finish_reasons=_BOTH, choices=2, **_ENDED),
     ),
-    "openai/chat_stream_without_usage.sse": (openai_chat.WIRE, Answer(**_OPENAI, finish_reasons=_BOTH, **_ENDED)),
+    "openai/chat_stream_without_usage.sse": (
+        openai_chat.WIRE,
+        Answer(**_OPENAI, finish_reasons=_BOTH, choices=2, **_ENDED),
+    ),
     "openai/response_stream.sse": (
         openai_responses.WIRE,
         Answer(**_RESPONSE, usage=RESPONSE, finish_reasons=("completed",), **_ENDED),

@@ -1,7 +1,8 @@
 """The real Anthropic SDK, with its own span (one call, one span) and with that switched off."""
 
 import asyncio
-from collections.abc import Iterator
+import gc
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import anthropic
@@ -136,12 +137,61 @@ def test_an_error_in_the_middle_of_a_stream(
     assert attributes["gen_ai.usage.input_tokens"] == 42600
 
 
-def test_an_aborted_stream(client: anthropic.Anthropic, server: WireServer, spans: Spans, *, native: bool) -> None:
-    begun = load("anthropic/message_stream.sse").partition(b"event: message_delta")[0]
-    server.reply(sse_reply(begun, Gate()))
+BEGUN = load("anthropic/message_stream.sse").partition(b"event: message_delta")[0]
+
+
+def closed(client: Any) -> None:
     stream = create(client, stream=True)
     next(iter(stream))
     stream.close()
+
+
+def dropped(client: Any) -> None:
+    next(iter(create(client, stream=True)))
+    gc.collect()
+
+
+def raw(client: Any) -> None:
+    messages: Any = [{"role": "user", "content": "hello"}]
+    options: Any = {"model": "claude-opus-4-5", "max_tokens": 100, "messages": messages, "stream": True}
+    with client.messages.with_streaming_response.create(**options) as response:
+        next(response.iter_lines())
+
+
+@pytest.mark.parametrize("abort", [closed, dropped, raw])
+def test_an_aborted_stream(
+    client: anthropic.Anthropic,
+    server: WireServer,
+    spans: Spans,
+    caplog: pytest.LogCaptureFixture,
+    abort: Callable[[Any], None],
+    *,
+    native: bool,
+) -> None:
+    server.reply(sse_reply(BEGUN, Gate()))
+    abort(client)
+    spans.wait(1)
+    check_aborted(spans)
+    assert not caplog.text
+
+
+def test_an_aborted_async_stream(
+    server: WireServer, spans: Spans, caplog: pytest.LogCaptureFixture, *, native: bool
+) -> None:
+    server.reply(sse_reply(BEGUN, Gate()))
+
+    async def main() -> None:
+        async with anthropic.AsyncAnthropic(**options(server, spans, native=native)) as client:
+            stream = await create(client, stream=True)
+            await anext(aiter(stream))
+            await stream.close()
+
+    asyncio.run(main())
+    check_aborted(spans)
+    assert not caplog.text
+
+
+def check_aborted(spans: Spans) -> None:
     attributes = spans.attributes()
     assert attributes["gen_ai.usage.input_tokens"] == 42600
     assert attributes["anthropic.usage.cache_creation.ephemeral_1h_input_tokens"] == 2000

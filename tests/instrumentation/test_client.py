@@ -82,6 +82,55 @@ def test_other_requests_make_no_span(library: Any, server: WireServer, spans: Sp
     assert not spans()
 
 
+@pytest.mark.parametrize(
+    ("status", "content", "usage_status", "error_type"),
+    [
+        (504, b"upstream timed out", "unreported", "504"),
+        (408, b"", "unreported", "408"),
+        (524, b"<html>", "unreported", "524"),
+        (504, b'{"error": {"code": "deadline"}}', "none", "deadline"),
+        (503, b"", "none", "503"),
+    ],
+)
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_gateway_that_stopped_to_wait_does_not_mean_that_nothing_was_used(
+    server: WireServer, spans: Spans, *, status: int, content: bytes, usage_status: str, error_type: str, streamed: bool
+) -> None:
+    server.reply(Reply(status=status, pieces=[content] if content else []))
+    with httpx2.Client(base_url=server.url) as client:
+        if streamed:
+            with client.stream("POST", "/v1/chat/completions", json={"stream": True}) as response:
+                response.read()
+        else:
+            ask(client)
+    attributes = spans.attributes()
+    assert (attributes["spanledger.usage.status"], attributes["error.type"]) == (usage_status, error_type)
+    assert spans.one().status.status_code.name == "ERROR"
+    assert "gen_ai.response.time_to_first_chunk" not in attributes
+
+
+def test_a_compaction_of_a_conversation_is_a_call(server: WireServer, spans: Spans) -> None:
+    server.reply(json_reply({"id": "resp_1", "output": [], "usage": {"input_tokens": 9000, "output_tokens": 800}}))
+    with httpx2.Client(base_url=server.url) as client:
+        client.post("/v1/responses/compact", json={"model": "gpt-5", "input": "hi"})
+    assert spans.one().name == "chat gpt-5"
+    assert spans.attributes()["gen_ai.usage.input_tokens"] == 9000
+
+
+def test_a_response_in_the_background_is_unreported(server: WireServer, spans: Spans) -> None:
+    server.reply(json_reply({"id": "resp_1", "status": "queued", "usage": None}))
+    with httpx2.Client(base_url=server.url) as client:
+        client.post("/v1/responses", json={"model": "gpt-5", "input": "hi", "background": True})
+    assert spans.attributes()["spanledger.usage.status"] == "unreported"
+
+
+def test_a_scheme_without_a_usual_port_has_none(spans: Spans) -> None:
+    transport = httpx2.MockTransport(lambda _: httpx2.Response(200, json={}))
+    with httpx2.Client(mounts={"unix://": transport}) as client:
+        client.post("unix://socket/v1/chat/completions", json={"model": "gpt-5"})
+    assert "server.port" not in spans.attributes()
+
+
 @LIBRARIES
 def test_subclasses_and_older_clients_are_instrumented_once(library: Any, server: WireServer) -> None:
     class Client(library.Client):

@@ -52,3 +52,19 @@ def test_what_is_no_json_object_has_no_members(content: bytes) -> None:
     assert not document.is_object
     assert document.read("a") is None
     assert document.read("a", "b") is None
+
+
+@pytest.mark.parametrize("members", [["model", "messages", "stream"], ["messages", "stream", "model"]])
+def test_the_model_is_found_before_and_behind_what_is_long(members: list[str]) -> None:
+    values = {"model": "m", "messages": [{"content": "x" * 99_999, "model": "no"}], "stream": True}
+    document = Document.of(json.dumps({name: values[name] for name in members}).encode(), 1000)
+    assert document.read("model") == "m"
+    assert document.read("stream") is True
+    assert document.has("messages")
+    assert not document.has("content")
+
+
+def test_a_member_of_the_user_s_metadata_behind_a_cut_is_not_read() -> None:
+    document = Document.of(json.dumps({"input": "x" * 99_999, "metadata": {"effort": "secret"}}).encode(), 1000)
+    assert document.read("reasoning", "effort") is None
+    assert document.read("metadata") == {"effort": "secret"}

@@ -2,23 +2,29 @@
 
 import asyncio
 import contextvars
+import gc
 import subprocess
 import sys
 import textwrap
+import threading
+import weakref
 from typing import Any
 
 import httpx2
 import openai
 import pytest
-from opentelemetry import trace
+from opentelemetry import context, trace
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, Sampler, SamplingResult
 
 from tests.instrumentation.conftest import Spans, instrumented
 from tests.instrumentation.fixtures import load
-from tests.wire_server import Gate, Reply, WireServer, sse_reply
+from tests.wire_server import Gate, Reply, WireServer, json_reply, sse_reply
 
 CHAT = Reply(pieces=[load("openai/chat.json")])
 STREAM = sse_reply(load("openai/chat_stream.sse"))
@@ -37,7 +43,7 @@ def names(spans: Spans) -> list[str]:
     "mark",
     [
         {"gen_ai.operation.name": "chat"},
-        {"gen_ai.operation.name": "embeddings"},
+        {"gen_ai.operation.name": "generate_content"},
         {"openinference.span.kind": "LLM"},
         {"llm.request.type": "chat"},
     ],
@@ -56,8 +62,18 @@ def test_an_outer_span_gets_what_it_lacks_and_keeps_what_it_has(
     assert "http.response.status_code" not in attributes
 
 
-@pytest.mark.parametrize("mark", [{}, {"gen_ai.operation.name": "invoke_agent"}, {"openinference.span.kind": "AGENT"}])
-def test_a_span_that_is_no_model_call_becomes_the_parent(
+@pytest.mark.parametrize(
+    "mark",
+    [
+        {},
+        {"gen_ai.operation.name": "invoke_agent"},
+        {"openinference.span.kind": "AGENT"},
+        {"gen_ai.operation.name": "embeddings"},
+        {"openinference.span.kind": "EMBEDDING"},
+        {"llm.request.type": "rerank"},
+    ],
+)
+def test_a_span_that_is_no_call_of_this_operation_becomes_the_parent(
     server: WireServer, spans: Spans, mark: dict[str, str]
 ) -> None:
     server.reply(CHAT, CHAT)
@@ -191,6 +207,7 @@ def test_no_content_key_or_query_is_in_what_is_exported(server: WireServer, span
             with httpx2.Client(base_url=server.url, headers={"authorization": "Bearer CANARY-KEY"}) as client:
                 body = {
                     "model": "m",
+                    "max_tokens": 9,
                     "messages": [asked],
                     "input": asked,
                     "system": asked,
@@ -224,44 +241,239 @@ def test_the_event_loop_s_other_tasks_do_not_see_the_span(server: WireServer, sp
 
 
 HTTPX = """
-import sys, httpx2
-from opentelemetry import trace
+import asyncio, sys
+from importlib import import_module
+from opentelemetry import context, trace
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.instrumentation.httpx import HTTPX2ClientInstrumentor
+from opentelemetry.instrumentation.httpx import HTTPX2ClientInstrumentor, HTTPXClientInstrumentor
 from spanledger_instrumentation.instrumentor import SpanledgerInstrumentor
 exporter = InMemorySpanExporter()
 provider = TracerProvider()
 provider.add_span_processor(SimpleSpanProcessor(exporter))
 trace.set_tracer_provider(provider)
-kinds = [SpanledgerInstrumentor, HTTPX2ClientInstrumentor]
+library = import_module(sys.argv[3])
+theirs = HTTPXClientInstrumentor if sys.argv[3] == "httpx" else HTTPX2ClientInstrumentor
+kinds = [SpanledgerInstrumentor, theirs]
 for kind in kinds if sys.argv[2] == "ours first" else reversed(kinds):
     kind().instrument(tracer_provider=provider)
-with httpx2.Client(base_url=sys.argv[1]) as client:
-    body = {"model": "gpt-5", "stream": True}
+body = {"model": "gpt-5", "stream": True}
+with library.Client(base_url=sys.argv[1]) as client:
     with client.stream("POST", "/v1/chat/completions", json=body) as response:
         response.read()
-http, ours = exporter.get_finished_spans()
-assert http.parent.span_id == ours.context.span_id, (http, ours)
-assert ours.parent is None
-assert ours.attributes["gen_ai.usage.input_tokens"] == 1200
-print(http.name, "|", ours.name)
+async def main():
+    async with library.AsyncClient(base_url=sys.argv[1]) as client:
+        async with client.stream("POST", "/v1/chat/completions", json=body) as response:
+            await response.aread()
+asyncio.run(main())
+found = exporter.get_finished_spans()
+for http, ours in (found[:2], found[2:]):
+    assert http.parent.span_id == ours.context.span_id, (http, ours)
+    assert ours.parent is None
+    assert ours.attributes["gen_ai.usage.input_tokens"] == 1200
+    print(http.name, "|", ours.name)
 """
 
 
+@pytest.mark.parametrize("library", ["httpx", "httpx2"])
 @pytest.mark.parametrize("order", ["ours first", "theirs first"])
 def test_the_span_of_the_http_instrumentation_is_the_child_of_ours_in_either_order(
-    server: WireServer, order: str
+    server: WireServer, order: str, library: str
 ) -> None:
-    server.reply(STREAM)
+    server.reply(STREAM, STREAM)
     ran = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(HTTPX), server.url, order],
+        [sys.executable, "-c", textwrap.dedent(HTTPX), server.url, order, library],
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
     assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.strip() == "POST | chat gpt-5"
-    assert "traceparent" in server.requests[0].headers
+    assert ran.stdout.splitlines() == ["POST | chat gpt-5"] * 2
+    assert all("traceparent" in request.headers for request in server.requests)
+
+
+CHAT_MARK = {"gen_ai.operation.name": "chat"}
+
+
+def test_a_stream_that_outlives_its_outer_span_is_reported_below_it(server: WireServer, spans: Spans) -> None:
+    server.reply(STREAM)
+    with httpx2.Client(base_url=server.url) as client:
+        request = client.build_request("POST", "/v1/chat/completions", json={"model": "gpt-5", "stream": True})
+        with spans.provider.get_tracer("theirs").start_as_current_span("outer", attributes=CHAT_MARK):
+            response = client.send(request, stream=True)
+        response.read()
+    outer, own = spans()
+    assert (outer.attributes or {})["spanledger.usage.status"] == "unreported"
+    assert own.name == "chat gpt-5"
+    assert own.parent == outer.context
+    assert own.start_time is not None
+    assert outer.end_time is not None
+    assert own.start_time < outer.end_time
+    found = dict(own.attributes or {})
+    assert found["spanledger.usage.status"] == "reported"
+    assert found["gen_ai.request.model"] == "gpt-5"
+    assert found["gen_ai.usage.input_tokens"] == 1200
+    assert found["http.response.status_code"] == 200
+
+
+def test_a_stream_without_figures_under_an_ended_outer_span_is_marked_once(server: WireServer, spans: Spans) -> None:
+    server.reply(sse_reply(load("openai/chat_stream_without_usage.sse")))
+    with httpx2.Client(base_url=server.url) as client:
+        request = client.build_request("POST", "/v1/chat/completions", json={"model": "gpt-5", "stream": True})
+        with spans.provider.get_tracer("theirs").start_as_current_span("outer", attributes=CHAT_MARK):
+            response = client.send(request, stream=True)
+        response.read()
+    assert spans.attributes()["spanledger.usage.status"] == "unreported"
+
+
+def test_a_call_under_an_outer_span_that_ends_before_its_answer_is_not_lost(server: WireServer, spans: Spans) -> None:
+    server.reply(CHAT)
+    with spans.provider.get_tracer("theirs").start_as_current_span("outer", attributes=CHAT_MARK) as outer:
+        hooks: Any = {"response": [lambda _: outer.end()]}
+        with httpx2.Client(base_url=server.url, event_hooks=hooks) as client:
+            client.post("/v1/chat/completions", json={"model": "gpt-5"})
+    assert names(spans) == ["outer", "chat gpt-5"]
+    assert (spans()[1].attributes or {})["gen_ai.usage.input_tokens"] == 1200
+
+
+def test_of_two_streams_open_at_once_under_one_outer_span_none_is_lost(server: WireServer, spans: Spans) -> None:
+    server.reply(STREAM, STREAM)
+    path, body = "/v1/chat/completions", {"model": "gpt-5", "stream": True}
+    with (
+        spans.provider.get_tracer("theirs").start_as_current_span("outer", attributes=CHAT_MARK),
+        httpx2.Client(base_url=server.url) as client,
+        client.stream("POST", path, json=body) as first,
+        client.stream("POST", path, json=body) as second,
+    ):
+        first.read()
+        second.read()
+    assert names(spans) == ["chat gpt-5", "outer"]
+    assert [dict(span.attributes or {})["gen_ai.usage.input_tokens"] for span in spans()] == [1200, 1200]
+
+
+def test_a_fallback_to_another_provider_finds_the_outer_span_as_it_was(server: WireServer, spans: Spans) -> None:
+    message = Reply(pieces=[load("anthropic/message.json")])
+    server.reply(Reply(status=429, pieces=[b'{"error": {"code": "rate_limit_exceeded"}}']), message)
+    with (
+        spans.provider.get_tracer("theirs").start_as_current_span("outer", attributes=CHAT_MARK),
+        httpx2.Client(base_url=server.url) as client,
+    ):
+        client.post("/v1/chat/completions", json={"model": "gpt-5", "temperature": 0.5})
+        client.post("/v1/messages", json={"model": "claude-opus-4-5", "max_tokens": 9})
+    attributes = spans.attributes()
+    assert attributes["gen_ai.provider.name"] == "anthropic"
+    assert attributes["gen_ai.request.model"] == "claude-opus-4-5"
+    assert "gen_ai.request.temperature" not in attributes
+    assert attributes["gen_ai.usage.input_tokens"] == 42600
+
+
+def test_a_stream_that_failed_after_it_had_begun_keeps_its_outer_span(server: WireServer, spans: Spans) -> None:
+    """What it used is billed; the next attempt has figures of its own."""
+    server.reply(sse_reply(load("anthropic/message_stream_error.sse")), CHAT)
+    with (
+        spans.provider.get_tracer("theirs").start_as_current_span("outer", attributes=CHAT_MARK),
+        httpx2.Client(base_url=server.url) as client,
+    ):
+        client.post("/v1/messages", json={"model": "claude-opus-4-5", "max_tokens": 9, "stream": True})
+        client.post("/v1/chat/completions", json={"model": "gpt-5"})
+    assert names(spans) == ["chat gpt-5", "outer"]
+    assert [dict(span.attributes or {})["gen_ai.usage.input_tokens"] for span in spans()] == [1200, 42600]
+
+
+def test_another_call_that_is_made_while_one_is_sent_has_its_own_span(server: WireServer, spans: Spans) -> None:
+    server.reply(CHAT, CHAT)
+
+    def guard(_: Any) -> None:
+        with httpx2.Client(base_url=server.url) as inner:
+            inner.post("/v1/chat/completions", json={"model": "guard"})
+
+    with httpx2.Client(base_url=server.url, event_hooks={"request": [guard]}) as client:
+        client.post("/v1/chat/completions", json={"model": "gpt-5"})
+    assert names(spans) == ["chat guard", "chat gpt-5"]
+
+
+def test_the_same_request_sent_on_by_a_transport_is_one_call(server: WireServer, spans: Spans) -> None:
+    class Onward(httpx2.BaseTransport):
+        def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+            with httpx2.Client(base_url=server.url) as inner:
+                return httpx2.Response(200, content=inner.post(request.url.path, content=request.content).content)
+
+    server.reply(CHAT)
+    with httpx2.Client(base_url="http://gateway", transport=Onward()) as client:
+        client.post("/v1/chat/completions", json={"model": "gpt-5"})
+    assert spans.attributes()["server.address"] == "gateway"
+
+
+def test_a_context_that_a_hook_left_attached_stays_without_our_span(server: WireServer, spans: Spans) -> None:
+    def hook(_: Any) -> None:
+        context.attach(context.set_value("tenant", "t1"))
+
+    def calls() -> None:
+        with httpx2.Client(base_url=server.url, event_hooks={"request": [hook]}) as client:
+            for _ in range(2):
+                client.post("/v1/chat/completions", json={"model": "gpt-5"})
+        assert context.get_value("tenant") == "t1"
+        assert not trace.get_current_span().get_span_context().is_valid
+
+    server.reply(CHAT, CHAT)
+    contextvars.copy_context().run(calls)
+    assert [span.parent for span in spans()] == [None, None]
+
+
+def test_a_call_that_begins_while_another_one_gets_the_tracer_is_not_lost(server: WireServer) -> None:
+    class Slow(TracerProvider):
+        """Lets another thread make a whole call before the first one has its tracer."""
+
+        other: threading.Thread | None = None
+
+        def get_tracer(self, *args: Any, **kwargs: Any) -> trace.Tracer:
+            if self.other is None:
+                self.other = threading.Thread(target=ask, args=(server,))
+                self.other.start()
+                self.other.join(10)
+            return super().get_tracer(*args, **kwargs)
+
+    found = InMemorySpanExporter()
+    provider = Slow()
+    provider.add_span_processor(SimpleSpanProcessor(found))
+    server.reply(CHAT, CHAT)
+    with instrumented(provider):
+        ask(server)
+    assert len(found.get_finished_spans()) == 2
+
+
+def test_outer_spans_are_not_kept(server: WireServer, spans: Spans) -> None:
+    server.reply(CHAT)
+    with spans.provider.get_tracer("theirs").start_as_current_span("outer", attributes=CHAT_MARK) as span:
+        ask(server)
+    kept = weakref.ref(span)
+    del span
+    spans.clear()
+    gc.collect()
+    assert kept() is None
+
+
+def test_a_model_of_unprintable_text_spoils_nothing(server: WireServer, spans: Spans) -> None:
+    server.reply(CHAT, CHAT)
+    with httpx2.Client(base_url=server.url) as client:
+        client.post("/v1/chat/completions", content=b'{"model": "gpt\\ud800"}')
+        client.post("/v1/chat/completions", content=b'{"model": "gpt\\u001b[31m"}')
+    assert names(spans) == ["chat", "chat"]
+    assert encode_spans(spans()).SerializeToString()
+
+
+def test_free_text_of_a_provider_is_not_exported(server: WireServer, spans: Spans) -> None:
+    answer = {
+        "choices": [{"index": 0, "finish_reason": "stopped, since they said CANARY"}],
+        "service_tier": "a CANARY tier",
+        "usage": {"prompt_tokens": 1},
+    }
+    server.reply(json_reply(answer))
+    with httpx2.Client(base_url=server.url) as client:
+        client.post("/v1/chat/completions", json={"reasoning_effort": "a CANARY", "service_tier": "a CANARY"})
+    assert spans.attributes()["gen_ai.response.finish_reasons"] == ("_OTHER",)
+    assert spans.attributes()["spanledger.usage.status"] == "reported"
+    assert "CANARY" not in spans.one().to_json()

@@ -20,6 +20,7 @@ from tests.wire_server import Cut, Gate, Reply, WireServer, sse_reply
 
 PATH = "/v1/chat/completions"
 BODY = {"model": "gpt-5", "messages": [], "stream": True}
+MESSAGES = BODY | {"max_tokens": 9}
 STREAM = load("openai/chat_stream.sse")
 PIECES = [piece for piece in cut(STREAM, list(range(0, len(STREAM), 61))) if piece]
 HALF = STREAM[: len(STREAM) // 2]
@@ -135,7 +136,10 @@ def test_a_stream_that_the_app_closes_early_keeps_what_is_known(library: Any, se
 def test_figures_of_a_stream_that_ended_early_are_partial(library: Any, server: WireServer, spans: Spans) -> None:
     begun = load("anthropic/message_stream.sse").partition(b"event: message_delta")[0]
     server.reply(sse_reply(begun, Gate()))
-    with library.Client(base_url=server.url) as client, client.stream("POST", "/v1/messages", json=BODY) as response:
+    with (
+        library.Client(base_url=server.url) as client,
+        client.stream("POST", "/v1/messages", json=MESSAGES) as response,
+    ):
         next(response.iter_bytes())
     attributes = spans.attributes()
     assert attributes["spanledger.usage.status"] == "partial"

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,14 @@ ANY_PORT = "127.0.0.1:0"
 class Exporter:
     """A running `spanledger serve`, and the addresses that it announced."""
 
-    def __init__(self, ledger: str, folder: Path, *, grpc: str = ANY_PORT) -> None:
+    def __init__(
+        self, ledger: str, folder: Path, *, grpc: str = ANY_PORT, environ: Mapping[str, str] | None = None
+    ) -> None:
         self.ledger = ledger
         self.server = Server(
             [SPANLEDGER, "serve", "--grpc", grpc, "--http", ANY_PORT, "--metrics", ANY_PORT, "--ledger", ledger],
             log=folder / "exporter.log",
+            env=environ,
         )
         announced = self.server.wait_until(self._announced)
         self.grpc, self.http, self.metrics = (announced[name] for name in ("grpc", "http", "metrics"))

@@ -24,6 +24,7 @@ POST {url}/control  {{"next_errors": [429], "error_rate": 0.1, "latency_s": 0.5,
                       "next_cuts": [{{"after_events": 3, "how": "close"}}], "cut_rate": 0.1}}
 Ctrl-C ends it and prints the tally."""
 
+WIDTH_MIN = 160
 COLUMNS = (
     ("calls", "calls"),
     ("errors", "errors"),
@@ -59,7 +60,8 @@ def run(args: argparse.Namespace) -> int:
             stop.wait()
             tally = provider.tally()
     except OSError as exc:
-        sys.stderr.write(f"spanledger provider: cannot listen on {host}:{port}: {exc.strerror or exc}\n")
+        why = f"cannot listen on {host}:{port}: {exc.strerror or exc}"
+        sys.stderr.write(f"spanledger provider: {why}; --listen ADDR names another address\n")
         return 2
     _print_tally(tally, as_json=args.json)
     return 0
@@ -76,4 +78,5 @@ def _print_tally(tally: dict[str, Any], *, as_json: bool) -> None:
     for line in [*tally["models"], {"model": "all", **tally}]:
         cells = ["unknown" if line[name] is None else str(line[name]) for name, _ in COLUMNS]
         table.add_row(line["model"] or "-", *cells)
-    Console().print(table)
+    # Wide enough for every figure: a narrow terminal wraps the line, and none is cut off.
+    Console(width=max(Console().width, WIDTH_MIN), soft_wrap=True).print(table)

@@ -10,7 +10,7 @@ the usage of message_delta is cumulative, so its fields replace those of message
 """
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, cast
 
 from spanledger_instrumentation import attributes as names
 from spanledger_instrumentation.document import Document
@@ -20,15 +20,20 @@ from spanledger_instrumentation.providers.values import (
     attributes,
     count,
     error_type,
+    finish_reason,
     integer,
     members,
     number,
     text,
+    word,
 )
 from spanledger_instrumentation.providers.wire import Wire
 from spanledger_instrumentation.usage import Answer, Usage
 
 __all__ = ["WIRE", "MessageStream", "read_answer", "read_request"]
+
+
+_INPUT: Final = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 
 
 def _output_type(value: object) -> str | None:
@@ -41,10 +46,10 @@ _REQUEST: Final[tuple[Row, ...]] = (
     (names.REQUEST_TEMPERATURE, ("temperature",), number),
     (names.REQUEST_TOP_P, ("top_p",), number),
     (names.REQUEST_TOP_K, ("top_k",), integer),
-    (names.REQUEST_REASONING_LEVEL, ("output_config", "effort"), text),
+    (names.REQUEST_REASONING_LEVEL, ("output_config", "effort"), word),
     (names.OUTPUT_TYPE, ("output_config", "format", "type"), _output_type),
     (names.OUTPUT_TYPE, ("output_format", "type"), _output_type),
-    (names.ANTHROPIC_REQUEST_SERVICE_TIER, ("service_tier",), text),
+    (names.ANTHROPIC_REQUEST_SERVICE_TIER, ("service_tier",), word),
 )
 
 
@@ -108,22 +113,20 @@ class MessageStream:
             self._take_usage(usage)
 
     def _take_reason(self, value: object) -> None:
-        if reason := text(value):
+        if reason := finish_reason(value):
             self.answer.finish_reasons = (reason,)
 
     def _take_usage(self, usage: Mapping[str, object]) -> None:
         self._usage.update((name, value) for name, value in usage.items() if value is not None)
         self.answer.usage = read_usage(self._usage)
-        self.answer.service_tier = text(self._usage.get("service_tier"))
-        self.answer.inference_geo = text(self._usage.get("inference_geo"))
-        self.answer.speed = text(self._usage.get("speed"))
+        self.answer.service_tier = word(self._usage.get("service_tier"))
+        self.answer.inference_geo = word(self._usage.get("inference_geo"))
+        self.answer.speed = word(self._usage.get("speed"))
 
 
 def read_usage(usage: Mapping[str, object]) -> Usage:
     """Read the usage object; the total of the input is made here, since Anthropic gives only its parts."""
-    uncached = count(usage.get("input_tokens"))
-    cache_read = count(usage.get("cache_read_input_tokens"))
-    cache_write = count(usage.get("cache_creation_input_tokens"))
+    uncached, cache_read, cache_write = (count(usage.get(part)) for part in _INPUT)
     lifetimes = members(usage.get("cache_creation"))
     return Usage(
         input_tokens=None if uncached is None else uncached + (cache_read or 0) + (cache_write or 0),
@@ -134,7 +137,22 @@ def read_usage(usage: Mapping[str, object]) -> Usage:
         cache_write_1h_input_tokens=count(lifetimes.get("ephemeral_1h_input_tokens")),
         reasoning_output_tokens=count(members(usage.get("output_tokens_details")).get("thinking_tokens")),
         web_search_requests=count(members(usage.get("server_tool_use")).get("web_search_requests")),
+        compaction_input_tokens=_compacted(usage, _INPUT),
+        compaction_output_tokens=_compacted(usage, ("output_tokens",)),
     )
+
+
+def _compacted(usage: Mapping[str, object], parts: tuple[str, ...]) -> int | None:
+    """Add up what compactions used, which stands in no other figure.
+
+    Source: anthropic 2.12 types/beta/beta_usage.py; summed as in its lib/_tracing/_response.py (November 2026).
+    """
+    iterations = usage.get("iterations")
+    if not isinstance(iterations, list):
+        return None
+    entries = [members(entry) for entry in cast("list[object]", iterations)]
+    compactions = [entry for entry in entries if entry.get("type") == "compaction"]
+    return sum(count(entry.get(part)) or 0 for entry in compactions for part in parts) if compactions else None
 
 
 WIRE: Final = Wire(

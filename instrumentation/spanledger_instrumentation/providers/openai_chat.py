@@ -19,16 +19,20 @@ from spanledger_instrumentation.providers.values import (
     attributes,
     count,
     error_type,
+    finish_reason,
     integer,
     members,
     number,
     text,
+    word,
 )
 from spanledger_instrumentation.providers.wire import Wire
 from spanledger_instrumentation.usage import Answer, Usage
 
 __all__ = ["WIRE", "ChatStream", "read_answer", "read_request", "read_usage"]
 
+CHOICES_MAX: Final = 128
+"""Choices of one answer that are looked at: the most that OpenAI lets one ask for."""
 _REQUEST: Final[tuple[Row, ...]] = (
     (names.REQUEST_MODEL, ("model",), text),
     (names.REQUEST_MAX_TOKENS, ("max_completion_tokens",), integer),
@@ -40,9 +44,9 @@ _REQUEST: Final[tuple[Row, ...]] = (
     (names.REQUEST_PRESENCE_PENALTY, ("presence_penalty",), number),
     (names.REQUEST_SEED, ("seed",), integer),
     (names.REQUEST_CHOICE_COUNT, ("n",), choice_count),
-    (names.REQUEST_REASONING_LEVEL, ("reasoning_effort",), text),
+    (names.REQUEST_REASONING_LEVEL, ("reasoning_effort",), word),
     (names.OUTPUT_TYPE, ("response_format", "type"), output_type),
-    (names.OPENAI_REQUEST_SERVICE_TIER, ("service_tier",), text),
+    (names.OPENAI_REQUEST_SERVICE_TIER, ("service_tier",), word),
 )
 
 
@@ -64,7 +68,7 @@ class ChatStream:
 
     def __init__(self) -> None:
         self.answer = Answer()
-        self._reasons: dict[int, str] = {}
+        self._reasons: dict[int, str | None] = {}  # of each choice that was seen
 
     def event(self, data: bytes, tail: bytes) -> bool:
         """Take a chunk. Most chunks hold text alone and are not parsed."""
@@ -82,33 +86,37 @@ class ChatStream:
         answer = self.answer
         answer.id = answer.id or text(document.read("id"))
         answer.model = answer.model or text(document.read("model"))
-        answer.service_tier = text(document.read("service_tier")) or answer.service_tier
+        answer.service_tier = word(document.read("service_tier")) or answer.service_tier
         choices = document.read("choices")
         answer.begun = answer.begun or choices is not None or answer.id is not None
         if isinstance(choices, list):
             self._take_reasons(cast("list[object]", choices))
         if usage := members(document.read("usage")):
             answer.usage = read_usage(usage)
-        if error := members(document.read("error")):
-            answer.error_type = error_type(error.get("code"), error.get("type")) or "_OTHER"
+        if error := document.read("error"):
+            answer.error_type = error_type(members(error).get("code"), members(error).get("type")) or "_OTHER"
 
     def _take_reasons(self, choices: list[object]) -> None:
-        for position, choice in enumerate(choices):
-            reason = text(members(choice).get("finish_reason"))
-            if reason is not None:
-                index = integer(members(choice).get("index"))
-                self._reasons[position if index is None else index] = reason
-        if len(self._reasons) != len(self.answer.finish_reasons):
-            self.answer.finish_reasons = tuple(self._reasons[index] for index in sorted(self._reasons))
+        before = dict(self._reasons)
+        for position, choice in enumerate(map(members, choices[:CHOICES_MAX])):
+            index = integer(choice.get("index"))
+            index = position if index is None else index
+            if index in self._reasons or len(self._reasons) < CHOICES_MAX:
+                self._reasons[index] = finish_reason(choice.get("finish_reason")) or self._reasons.get(index)
+        if self._reasons != before:
+            reasons = (self._reasons[index] for index in sorted(self._reasons))
+            self.answer.finish_reasons = tuple(reason for reason in reasons if reason is not None)
+            self.answer.choices = len(self._reasons)
 
 
 def _tells(data: bytes) -> bool:
-    """Tell whether a chunk can hold more than text: a usage, a reason to finish, an error."""
+    """Tell whether a chunk can hold more than text of the first choice: a usage, a reason to finish, an error."""
     return (
         (b'"usage"' in data and b'"usage":null' not in data)
         or b'"finish_reason":"' in data
         or b'"finish_reason": "' in data
         or b'"error"' in data
+        or (b'"index"' in data and b'"index":0' not in data and b'"index": 0' not in data)
     )
 
 

@@ -11,7 +11,7 @@ from spanledger_instrumentation.document import Document
 from spanledger_instrumentation.excerpt import WHOLE_BYTES_MAX
 from spanledger_instrumentation.providers.openai_chat import read_usage
 from spanledger_instrumentation.providers.openai_request import read_error
-from spanledger_instrumentation.providers.values import AttributeValue, Row, attributes, integer, members, text
+from spanledger_instrumentation.providers.values import AttributeValue, Row, attributes, integer, members, text, word
 from spanledger_instrumentation.providers.wire import Wire
 from spanledger_instrumentation.usage import Answer
 
@@ -19,7 +19,7 @@ __all__ = ["WIRE", "read_answer", "read_request"]
 
 
 def _encoding_formats(value: object) -> tuple[str, ...] | None:
-    found = text(value)
+    found = word(value)
     return None if found is None else (found,)
 
 

@@ -23,6 +23,7 @@ from spanledger_instrumentation.providers.values import (
     members,
     number,
     text,
+    word,
 )
 from spanledger_instrumentation.providers.wire import Wire
 from spanledger_instrumentation.usage import Answer, Usage
@@ -34,9 +35,9 @@ _REQUEST: Final[tuple[Row, ...]] = (
     (names.REQUEST_MAX_TOKENS, ("max_output_tokens",), integer),
     (names.REQUEST_TEMPERATURE, ("temperature",), number),
     (names.REQUEST_TOP_P, ("top_p",), number),
-    (names.REQUEST_REASONING_LEVEL, ("reasoning", "effort"), text),
+    (names.REQUEST_REASONING_LEVEL, ("reasoning", "effort"), word),
     (names.OUTPUT_TYPE, ("text", "format", "type"), output_type),
-    (names.OPENAI_REQUEST_SERVICE_TIER, ("service_tier",), text),
+    (names.OPENAI_REQUEST_SERVICE_TIER, ("service_tier",), word),
 )
 _LAST: Final = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
 _TELLING: Final = tuple(b'"' + name.encode() + b'"' for name in (*_LAST, "response.created", "error"))
@@ -85,7 +86,7 @@ class ResponseStream:
 def _take(answer: Answer, document: Document, at: tuple[str, ...]) -> None:
     answer.id = text(document.read(*at, "id")) or answer.id
     answer.model = text(document.read(*at, "model")) or answer.model
-    answer.service_tier = text(document.read(*at, "service_tier")) or answer.service_tier
+    answer.service_tier = word(document.read(*at, "service_tier")) or answer.service_tier
     answer.begun = answer.begun or answer.id is not None
     if usage := members(document.read(*at, "usage")):
         answer.usage = read_usage(usage)
@@ -93,7 +94,7 @@ def _take(answer: Answer, document: Document, at: tuple[str, ...]) -> None:
     if status == "completed":
         answer.finish_reasons = ("completed",)
     elif status == "incomplete":
-        answer.finish_reasons = (text(document.read(*at, "incomplete_details", "reason")) or "incomplete",)
+        answer.finish_reasons = (word(document.read(*at, "incomplete_details", "reason")) or "incomplete",)
     elif status in ("failed", "cancelled"):
         answer.finish_reasons = ("error",)
         answer.error_type = error_type(document.read(*at, "error", "code"), status)

@@ -1,7 +1,7 @@
 """The one table of hosts and paths: which POST is an LLM call, and in which wire format.
 
 A path that no other API has is enough on any host, so that compatible servers and gateways count. A path that others
-may use, too (`/responses` of a survey, say), needs a known host or a body of the right shape.
+use, too (`/responses` of a survey, `/v1/messages` of a messenger), needs a known host or a body of the right shape.
 """
 
 from collections.abc import Collection
@@ -20,6 +20,7 @@ _OPENAI_HOSTS: Final = (
     "cognitiveservices.azure.com",
     "services.ai.azure.com",
 )
+_RESPONSES: Final = (("model", "input"), ("model", "prompt"), ("prompt", "input"))
 PATH_BYTES_MAX: Final = 2048
 
 
@@ -32,21 +33,29 @@ class Route:
     wire: Wire
     hosts: Collection[str] = ()
     """Hosts, with their subdomains, that are known to speak it."""
-    members: tuple[str, ...] = ()
-    """On any other host the body must have one of these members; empty: the path is enough."""
+    shapes: tuple[tuple[str, ...], ...] = ((),)
+    """On any other host the body must have all members of one of these; by default the path is enough."""
 
     def leads(self, host: str, request: Document) -> bool:
         """Tell whether this request goes by this route; its path is known to match."""
-        if not self.members or any(host == name or host.endswith("." + name) for name in self.hosts):
+        if any(host == name or host.endswith("." + name) for name in self.hosts):
             return True
-        return any(request.read(name) is not None for name in self.members)
+        # Of a body that was cut, a member may be missing, but hardly all.
+        enough = any if request.is_cut else all
+        return any(not shape or enough(map(request.has, shape)) for shape in self.shapes)
 
 
 _ROUTES: Final = (
     Route(path=(b"chat", b"completions"), wire=openai_chat.WIRE),
-    Route(path=(b"responses",), wire=openai_responses.WIRE, hosts=_OPENAI_HOSTS, members=("model", "prompt")),
-    Route(path=(b"embeddings",), wire=openai_embeddings.WIRE, hosts=_OPENAI_HOSTS, members=("model",)),
-    Route(path=(b"v1", b"messages"), wire=anthropic_messages.WIRE),
+    Route(path=(b"responses",), wire=openai_responses.WIRE, hosts=_OPENAI_HOSTS, shapes=_RESPONSES),
+    Route(path=(b"responses", b"compact"), wire=openai_responses.WIRE, hosts=_OPENAI_HOSTS, shapes=_RESPONSES),
+    Route(path=(b"embeddings",), wire=openai_embeddings.WIRE, hosts=_OPENAI_HOSTS, shapes=(("model", "input"),)),
+    Route(
+        path=(b"v1", b"messages"),
+        wire=anthropic_messages.WIRE,
+        hosts=("anthropic.com",),
+        shapes=(("model", "max_tokens"),),
+    ),
 )
 _BY_LAST_SEGMENT: Final = {route.path[-1]: route for route in _ROUTES}
 

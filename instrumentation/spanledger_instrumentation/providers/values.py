@@ -12,10 +12,12 @@ __all__ = [
     "attributes",
     "count",
     "error_type",
+    "finish_reason",
     "integer",
     "members",
     "number",
     "text",
+    "word",
 ]
 
 AttributeValue = str | bool | int | float | tuple[str, ...]
@@ -25,12 +27,25 @@ Row = tuple[str, tuple[str, ...], Callable[[object], AttributeValue | None]]
 TEXT_CHARS_MAX: Final = 256
 """Longer ids, models and reasons are not what they should be, and are left out."""
 _INTEGER_MAX: Final = 2**63 - 1
-_ERROR_TYPE_CHARS_MAX: Final = 64
+_WORD_CHARS_MAX: Final = 64
 
 
 def text(value: object) -> str | None:
-    """Read a short, non-empty text."""
-    return value if isinstance(value, str) and 0 < len(value) <= TEXT_CHARS_MAX else None
+    """Read a short, printable text: a control character or half a surrogate pair would spoil all that it stands in."""
+    return value if isinstance(value, str) and 0 < len(value) <= TEXT_CHARS_MAX and value.isprintable() else None
+
+
+def word(value: object) -> str | None:
+    """Read a value of an enumeration: one short word, never a sentence, in which a prompt might be quoted."""
+    found = text(value)
+    if found is None or len(found) > _WORD_CHARS_MAX:
+        return None
+    return found if found.replace(".", "_").replace("-", "_").isidentifier() else None
+
+
+def finish_reason(value: object) -> str | None:
+    """Read why an answer ended; that it ended counts also where the provider says so in free text."""
+    return word(value) or ("_OTHER" if isinstance(value, str) and value else None)
 
 
 def integer(value: object) -> int | None:
@@ -55,12 +70,8 @@ def number(value: object) -> float | None:
 
 
 def error_type(*candidates: object) -> str | None:
-    """Choose the first candidate that is an error code: a short word, never a message."""
-    for value in candidates:
-        found = text(value)
-        if found and len(found) <= _ERROR_TYPE_CHARS_MAX and found.replace(".", "_").replace("-", "_").isidentifier():
-            return found
-    return None
+    """Choose the first candidate that is an error code, not a message."""
+    return next(filter(None, map(word, candidates)), None)
 
 
 def members(value: object) -> Mapping[str, object]:

@@ -1,0 +1,105 @@
+"""What single answers say that no fixture has: odd shapes, and the ends of those that are not whole."""
+
+import json
+from typing import Any
+
+import pytest
+
+from spanledger_instrumentation import body
+from spanledger_instrumentation.body import Body
+from spanledger_instrumentation.providers import anthropic_messages, openai_chat, openai_responses
+from spanledger_instrumentation.usage import Answer, usage_status
+from tests.instrumentation.fixtures import fed, stream_body
+
+
+def events(*documents: Any) -> bytes:
+    return b"".join(b"data: " + json.dumps(document).encode() + b"\n\n" for document in documents)
+
+
+def choice(index: int, reason: str | None = None) -> dict[str, Any]:
+    return {"id": "c1", "choices": [{"index": index, "delta": {}, "finish_reason": reason}]}
+
+
+def test_an_answer_with_two_choices_is_complete_once_both_have_ended() -> None:
+    stream = stream_body(openai_chat.WIRE)
+    stream.feed(events(choice(0), choice(1), choice(0, "stop")))
+    assert not stream.answer.complete()
+    stream.feed(events(choice(1, "length")))
+    assert stream.answer.complete()
+    assert stream.answer.finish_reasons == ("stop", "length")
+
+
+def test_a_reason_that_is_said_anew_replaces_the_first_one() -> None:
+    answer = fed(stream_body(openai_chat.WIRE), events(choice(0, "stop"), choice(0, "length")))
+    assert answer.finish_reasons == ("length",)
+
+
+def test_choices_without_end_take_bounded_memory() -> None:
+    answer = fed(stream_body(openai_chat.WIRE), events(*(choice(index, "stop") for index in range(300))))
+    assert len(answer.finish_reasons) == openai_chat.CHOICES_MAX
+
+
+@pytest.mark.parametrize("error", ["overloaded", ["overloaded"], {"message": "overloaded"}])
+def test_an_error_of_any_shape_in_a_stream_is_one(error: object) -> None:
+    answer = fed(stream_body(openai_chat.WIRE), events({"error": error}))
+    assert answer == Answer(error_type="_OTHER")
+
+
+def test_what_compactions_used_is_told_apart_and_makes_the_figures_partial() -> None:
+    compaction = {"type": "compaction", "input_tokens": 100, "cache_read_input_tokens": 20, "output_tokens": 7}
+    usage = {
+        "input_tokens": 5,
+        "output_tokens": 3,
+        "iterations": [compaction, {"type": "message", "input_tokens": 5, "output_tokens": 3}, compaction],
+    }
+    whole = body.read(anthropic_messages.WIRE, json.dumps({"id": "m", "usage": usage}).encode(), "application/json")
+    delta = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": usage}
+    for answer in (whole, fed(stream_body(anthropic_messages.WIRE), events(delta, {"type": "message_stop"}))):
+        assert answer.usage is not None
+        assert (answer.usage.input_tokens, answer.usage.output_tokens) == (5, 3)
+        assert (answer.usage.compaction_input_tokens, answer.usage.compaction_output_tokens) == (240, 14)
+        assert usage_status(answer, whole=True, sent=True) == "partial"
+
+
+@pytest.mark.parametrize("iterations", [None, [], "x", [{"type": "message", "input_tokens": 5}]])
+def test_without_compactions_nothing_is_said_of_them(iterations: object) -> None:
+    content = json.dumps({"usage": {"input_tokens": 5, "iterations": iterations}}).encode()
+    answer = body.read(anthropic_messages.WIRE, content, "application/json")
+    assert answer.usage is not None
+    assert answer.usage.compaction_input_tokens is None
+    assert usage_status(answer, whole=True, sent=True) == "reported"
+
+
+@pytest.mark.parametrize(
+    ("status", "last", "reasons", "error"),
+    [
+        ("incomplete", {"reason": "CANARY"}, ("incomplete",), None),
+        ("failed", {"code": "CANARY"}, ("error",), "failed"),
+    ],
+)
+def test_metadata_of_the_user_behind_a_cut_is_not_taken_for_the_answer_s(
+    status: str, last: dict[str, str], reasons: tuple[str, ...], error: str | None
+) -> None:
+    response = {"id": "r1", "output": "x" * 99_999, "status": status, "metadata": last, "usage": {"input_tokens": 1}}
+    answer = fed(stream_body(openai_responses.WIRE), events({"type": f"response.{status}", "response": response}))
+    assert answer.usage is not None
+    assert answer.usage.input_tokens == 1
+    assert (answer.finish_reasons, answer.error_type) == (reasons, error)
+
+
+@pytest.mark.parametrize("tail", [b"", b"\n"])
+def test_a_whole_json_body_counts_though_its_end_is_not_waited_for(tail: bytes) -> None:
+    plain = Body(openai_chat.WIRE, content_type="application/json", content_encoding="")
+    content = json.dumps(choice(0, "stop") | {"usage": {"prompt_tokens": 5}}).encode()
+    plain.feed(content + tail)
+    plain.close()
+    assert plain.answer.complete()
+    assert plain.answer.usage is not None
+    assert plain.answer.usage.input_tokens == 5
+
+
+def test_half_a_json_body_says_nothing() -> None:
+    plain = Body(openai_chat.WIRE, content_type="application/json", content_encoding="")
+    plain.feed(b'{"id": "c1", "usage": {"prompt_tokens": 5}, "choices": [')
+    plain.close()
+    assert plain.answer == Answer()
