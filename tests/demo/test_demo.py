@@ -59,7 +59,7 @@ def first_run(tmp_path_factory):
         "OPENAI_BASE_URL": "http://127.0.0.1:9/v1",
         "HTTP_PROXY": "http://127.0.0.1:9",
     }
-    with running_demo(folder, "--seconds", "3", "--error-rate", "0.2", **foreign) as process:
+    with running_demo(folder, "--seconds", "3", "--error-rate", "0.3", **foreign) as process:
         return finish(process)
 
 
