@@ -17,6 +17,8 @@ YAML_FILES := otel-collector.yaml $(wildcard dashboards/*.yml tests/*/*.yaml)
 # uv takes the Python that is here, and makes no environment but ours.
 export UV_PYTHON_DOWNLOADS := never
 export UV_PROJECT_ENVIRONMENT := .venv
+# Compiled once, not by every process that the demo and the tests start, where the machine forbids Python to write bytecode.
+export UV_COMPILE_BYTECODE := 1
 # uv, and the npm that fetches pyright, trust whom this machine trusts, as pip does: a company's own authority, for one.
 CERTIFICATES := $(wildcard /etc/ssl/certs/ca-certificates.crt)
 ifdef CERTIFICATES
