@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import shutil
 import signal
 import sys
@@ -190,7 +191,8 @@ def _report(options: Options, performance: Performance, console: Console, *, as_
     result = performance.reconciliation
     print_reconciliation(console, result)
     console.print(
-        f"Look on:  {_command()} report --ledger {options.ledger}\nLogs and ledger are kept in {options.folder}",
+        f"Look on:  {shlex.join([_command(), 'report', '--ledger', options.ledger])}\n"
+        f"Logs and ledger are kept in {options.folder}",
         highlight=False,
         soft_wrap=True,
     )
