@@ -2,7 +2,7 @@
 # What is said about set-up goes to stderr: `make demo ARGS=--json` prints JSON and nothing else on stdout.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench format setup servers clean
+.PHONY: help demo test check bench fuzz format setup servers clean
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 
 # Paths are relative throughout, for make cannot handle a folder with a space in its name.
@@ -36,7 +36,7 @@ help: ## list the targets
 demo: .venv/.ready-for-demo ## real SDK calls become priced ledger entries (flags: ARGS='--seconds 20 --json')
 	@$(BIN)/spanledger demo $(ARGS)
 
-test: .venv/.ready servers ## all tests in parallel, or what you choose (ARGS='-k pricing')
+test: .venv/.ready .cache/peers/.ready servers ## all tests in parallel, or what you choose (ARGS='-k pricing')
 	@$(BIN)/python -m pytest $(or $(ARGS),-q -n auto)
 
 check: .venv/.ready $(UV) ## lint, formatting, types, shell and YAML syntax, lock file
@@ -51,16 +51,20 @@ check: .venv/.ready $(UV) ## lint, formatting, types, shell and YAML syntax, loc
 	@$(call say,types)
 	@$(BIN)/pyright
 
-bench: .venv/.ready ## run every benchmark in bench/
+bench: .venv/.ready .cache/peers/.ready ## run every benchmark in bench/
 	@for file in bench/*.py; do \
 		test -e "$$file" || { echo "no benchmarks yet"; break; }; \
 		echo "== $$file"; $(BIN)/python "$$file" $(ARGS) || exit; done
+
+fuzz: .venv/.ready ## fuzz every target for a minute, then each client with 2000 random exchanges (ARGS='bodies --seconds 600')
+	@$(BIN)/python -m tests.fuzz $(or $(ARGS),all --seconds 60)
+	@$(if $(ARGS),,FUZZ_EXAMPLES=2000 $(BIN)/python -m pytest -q -n auto --timeout 3600 tests/instrumentation/fuzz)
 
 format: .venv/.ready ## format the code, and fix what the linter can
 	@$(BIN)/ruff check --quiet --fix
 	@$(BIN)/ruff format
 
-setup: .venv/.ready servers ## what `make test` needs, without running it
+setup: .venv/.ready .cache/peers/.ready servers ## what `make test` needs, without running it
 
 servers:
 	@tests/servers/prepare.sh $(if $(ARGS),,--build)
@@ -83,6 +87,14 @@ endef
 .venv/.ready-for-demo: uv.lock pyproject.toml | $(UV)
 	$(call sync,the demo,--inexact --no-dev --extra demo)
 	@touch $@
+
+# The instrumentations that ours is tested beside, in an environment that they have to themselves. Should it fail, offline for
+# one, the tests that want it are skipped; CI lets nothing be skipped.
+.cache/peers/.ready: uv.lock pyproject.toml | $(UV)
+	@$(call say,installing the other instrumentations from uv.lock into .cache/peers (once))
+	@UV_PROJECT_ENVIRONMENT=.cache/peers $(UV) sync --locked --quiet --only-group peers \
+		$(if $(wildcard .cache/peers/bin/python),,$(if $(PYTHON),--python "$(PYTHON)")) && touch $@ \
+		|| { rm -f $@; $(call say,that failed: the tests beside them are skipped); }
 
 # uv from PyPI, in a folder of its own, for those who do not have it: by venv, or by pip where Debian has split venv off.
 .cache/uv/bin/uv:

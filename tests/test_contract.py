@@ -1,12 +1,14 @@
 """The contract between the halves: what the instrumentation exports is what the exporter understands, byte for byte.
 
-The golden file holds such bytes as the instrumentation of the day wrote them, so that an exporter that stops
-understanding a released instrumentation fails here. `python -m tests.test_contract` writes it anew, which only a
-deliberate change of docs/span-attributes.md should need.
+The golden files hold such bytes as the instrumentation of the day wrote them, so that an exporter that stops
+understanding a released instrumentation fails here: `spans` those of the first release, `families` a call to each
+family of providers. `python -m tests.test_contract families` writes the latter anew, which only a deliberate change of
+docs/span-attributes.md should need.
 """
 
 import json
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,9 +24,18 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from spanledger_demo.provider import running_provider
 from spanledger_exporter import dialects, otlp
-from spanledger_exporter.records import UsageRecord
+from spanledger_exporter.database import open_database
+from spanledger_exporter.filters import Filter
+from spanledger_exporter.genai_prices_book import packaged_book
+from spanledger_exporter.ledger import Ledger
+from spanledger_exporter.prices import BOOK_PROVIDERS
+from spanledger_exporter.pricing import price
+from spanledger_exporter.reader import Reader
+from spanledger_exporter.records import PricedRecord, UsageRecord
 from spanledger_instrumentation import attributes
 from spanledger_instrumentation.instrumentor import SpanledgerInstrumentor
+from spanledger_instrumentation.providers.hosts import PROVIDERS
+from tests import provider_families
 
 GOLDEN = Path(__file__).parent / "data" / "contract"
 VARYING = frozenset({"end_ns", "start_ns", "span_id", "trace_id", "parent_span_id", "time_to_first_chunk_ns"})
@@ -79,6 +90,13 @@ def exported() -> tuple[bytes, list[dict[str, Any]]]:
         return encode_spans(spans.get_finished_spans()).SerializeToString(), provider.answers()
 
 
+def exported_families() -> bytes:
+    """The bytes of the spans of one call to each family of providers, in the order of the calls."""
+    with instrumented() as spans:
+        provider_families.make_calls()
+        return encode_spans(spans.get_finished_spans()).SerializeToString()
+
+
 def understood(body: bytes) -> list[UsageRecord]:
     batch = otlp.decode(body, dialects.WANTED, dialects.WANTED_RESOURCE)
     assert batch.problems == []
@@ -123,13 +141,108 @@ def test_every_usage_attribute_that_is_written_is_read() -> None:
     assert written <= dialects.SPAN_ATTRIBUTES
 
 
-def test_spans_of_a_released_instrumentation_are_understood_as_ever() -> None:
-    records = understood((GOLDEN / "spans.binpb").read_bytes())
-    assert [document(record) for record in records] == json.loads((GOLDEN / "records.json").read_text())
+def test_every_call_to_every_family_of_providers_is_understood() -> None:
+    """Its figures are those of the golden file; tests/instrumentation holds them against the fixtures."""
+    body = exported_families()
+    assert b"CANARY" not in body
+    records = understood(body)
+    assert len(records) == len(provider_families.CALLS)
+    assert [document(record) for record in in_order(records)] == golden("families")
 
+
+# Providers that the price book does not have. They cost nothing (a local server), something that only they know, or
+# whatever the provider behind them asks.
+NOT_IN_THE_BOOK = {"jina", "ollama", "portkey", "writer"}
+
+
+def test_every_provider_that_is_written_has_prices_or_is_known_to_have_none() -> None:
+    book = {provider["id"] for provider in packaged_book().document["providers"]}
+    written = {provider.name for provider in PROVIDERS}
+    assert {name for name in written if BOOK_PROVIDERS.get(name, name) not in book} == NOT_IN_THE_BOOK & written
+
+
+# What the golden calls cost in USD, or why nobody knows: by provider, operation and model.
+COSTS = (
+    ("anthropic", "chat", None, "unknown_tier"),
+    ("openai", "chat", None, "0.005622"),
+    ("openai", "image_generation", "gpt-image-1", "0.04325"),
+    ("openai", "image_generation", "dall-e-3", "unknown_model"),
+    ("openai", "transcription", "whisper-1", "0.0009"),
+    ("groq", "transcription", "whisper-large-v3", "0.000261158333"),
+    ("openai", "moderation", "omni-moderation-latest", "0"),
+    ("openai", "text_completion", "gpt-3.5-turbo-instruct", "0.0000215"),
+    ("azure.ai.openai", "chat", "prod", "0.003748"),
+    ("gcp.gemini", "generate_content", "gemini-2.5-flash", "0.0328"),
+    ("gcp.gemini", "generate_content", "gemini-2.5-flash", "0.0328"),
+    ("gcp.vertex_ai", "embeddings", "text-embedding-005", "unknown_model"),
+    ("gcp.vertex_ai", "generate_content", "gemini-2.5-flash", "unknown_tier"),
+    ("mistral_ai", "chat", "mistral-large-latest", "0.00036"),
+    ("mistral_ai", "chat", "voxtral-small-latest", "0.002006"),
+    ("mistral_ai", "ocr", "mistral-ocr-latest", "0.008"),
+    ("mistral_ai", "ocr", "mistral-ocr-latest", "0.01"),
+    ("mistral_ai", "embeddings", "mistral-embed", "0.0000015"),
+    ("mistral_ai", "moderation", "mistral-moderation-latest", "unknown_model"),
+    ("cohere", "chat", "command-a-03-2025", "0.0011075"),
+    ("cohere", "embeddings", "embed-v4.0", "0.00019464"),
+    ("cohere", "rerank", "rerank-v3.5", "unknown_model"),
+    ("groq", "chat", "openai/gpt-oss-120b", "0.0000465"),
+    ("openrouter", "chat", "anthropic/claude-sonnet-4.5", "no_unit_price"),
+    ("deepseek", "chat", "deepseek-reasoner", "0.0002661"),
+    ("x_ai", "chat", "grok-4", "no_unit_price"),
+    ("x_ai", "image_generation", "grok-2-image", "unknown_model"),
+    ("together", "chat", "meta-llama/Llama-3.3-70B-Instruct-Turbo", "0.0002816"),
+    ("fireworks", "chat", "accounts/fireworks/models/gpt-oss-120b", "0.00024576"),
+    ("perplexity", "chat", "sonar-deep-research", "0.409393"),
+    ("voyage", "embeddings", "voyage-3.5", "0.0000006"),
+    ("jina", "rerank", "jina-reranker-v3", "unknown_provider"),
+    ("ollama", "chat", "llama3", "unknown_provider"),
+    ("aws.bedrock", "chat", "us.anthropic.claude-haiku-4-5-20251001-v1:0", "unknown_tier"),
+    ("aws.bedrock", "chat", "us.anthropic.claude-haiku-4-5-20251001-v1:0", "unknown_tier"),
+    ("aws.bedrock", "chat", "us.anthropic.claude-haiku-4-5-20251001-v1:0", "0.0054175"),
+    ("anthropic", "chat", "claude-haiku-4-5", "unknown_tier"),
+)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_every_family_is_kept_and_priced(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'ledger.db'}" if kind == "sqlite" else request.getfixturevalue("postgresql_url")
+    book = packaged_book()
+    records = in_order(understood((GOLDEN / "families.binpb").read_bytes()))
+    ledger = Ledger(open_database(url), cells_max=100)
+    ledger.keep_book(book)
+    ledger.append([PricedRecord(record, price(record, book), book.book_id) for record in records])
+    ledger.close()
+    with Reader(url) as reader:
+        kept = [reader.entry(record.span_id.hex())[1] for record in records]
+        entries = list(reader.entries(Filter()))
+    assert kept == records
+    found = [
+        (entry["provider"], entry["operation"], entry["request_model"], entry["cost_usd"] or entry["price_reason"])
+        for entry in reversed(entries)
+    ]
+    assert found == list(COSTS)
+
+
+@pytest.mark.parametrize("name", ["spans", "families"])
+def test_spans_of_a_released_instrumentation_are_understood_as_ever(name: str) -> None:
+    records = understood((GOLDEN / f"{name}.binpb").read_bytes())
+    assert [document(record) for record in records] == golden(name)
+
+
+def in_order(records: list[UsageRecord]) -> list[UsageRecord]:
+    return sorted(records, key=lambda record: record.end_ns)
+
+
+def golden(name: str) -> Any:
+    return json.loads((GOLDEN / f"{name}.json").read_text())
+
+
+_SOURCES: dict[str, Callable[[], bytes]] = {"spans": lambda: exported()[0], "families": exported_families}
 
 if __name__ == "__main__":
     GOLDEN.mkdir(parents=True, exist_ok=True)
-    (GOLDEN / "spans.binpb").write_bytes(exported()[0])
-    records = understood((GOLDEN / "spans.binpb").read_bytes())
-    (GOLDEN / "records.json").write_text(json.dumps([document(record) for record in records], indent=1) + "\n")
+    for name in sys.argv[1:]:
+        body = _SOURCES[name]()
+        (GOLDEN / f"{name}.binpb").write_bytes(body)
+        documents = [document(record) for record in understood(body)]
+        (GOLDEN / f"{name}.json").write_text(json.dumps(documents, indent=1) + "\n")

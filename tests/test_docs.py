@@ -23,12 +23,14 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import text
 
 from spanledger_demo.collector import BINARY_VARIABLE
-from spanledger_exporter import cli, config, dialects, metrics, records, schema
+from spanledger_exporter import cli, config, dialects, metrics, records, schema, usage_columns
 from spanledger_exporter.database import open_database, open_readonly
 from spanledger_exporter.genai_prices_book import packaged_book
 from spanledger_exporter.ledger import Appended, Ledger
 from spanledger_exporter.rollups import Cell, Sums, cell_of, sums_of
 from spanledger_instrumentation import attributes, environment_variables
+from spanledger_instrumentation import metrics as client_metrics
+from spanledger_instrumentation.providers.hosts import PROVIDERS
 from tests.exporter.calls import priced
 from tests.servers import prometheus
 
@@ -190,6 +192,24 @@ def test_every_metric_is_documented_with_its_type_and_labels() -> None:
     assert documented == exposed()
 
 
+def test_every_metric_of_the_instrumentation_is_documented_with_its_kind_and_unit() -> None:
+    documented = [
+        (code(row.cells["metric"])[0], row.cells["kind"], *code(row.cells["unit"]))
+        for row in docs("metrics-instrumentation.md", "metric")
+    ]
+    assert documented == [(each.name, each.kind, each.unit) for each in client_metrics.METRICS]
+    for each in client_metrics.METRICS:
+        (row,) = (
+            row for row in docs("metrics-instrumentation.md", "metric") if f"`{each.name}`" in row.cells["metric"]
+        )
+        assert each.old == ("only for those who ask for the older names" in row.cells["what is measured"])
+
+
+def test_the_bounds_of_the_instrumentations_metrics_are_documented() -> None:
+    shown = [int(row.cells["bound"]) for row in docs("metrics-instrumentation.md", "what")]
+    assert shown == [client_metrics.PENDING_MAX, client_metrics.SERIES_MAX]
+
+
 def test_every_token_type_is_documented() -> None:
     registry = CollectorRegistry()
     call = priced(packaged_book())
@@ -243,11 +263,23 @@ def test_every_counted_operation_and_provider_name_is_documented() -> None:
     assert {code(row["older name"])[0]: code(row["current name"])[0] for row in renamed} == dialects.PROVIDER_NAMES
 
 
+def test_every_provider_is_documented_with_its_hosts() -> None:
+    rows = docs("configuration-instrumentation.md", "provider")
+    shown = {code(row.cells["provider"])[0]: row.cells["hosts"] for row in rows}
+    assert list(shown) == [provider.name for provider in PROVIDERS]
+    for provider in PROVIDERS:
+        assert set(code(shown[provider.name])) >= set(provider.services or provider.hosts)
+
+
 def test_every_column_of_the_ledger_is_documented() -> None:
     documented: dict[str, list[str]] = {}
     for row in docs("ledger.md", "column"):
         documented.setdefault(row.section, []).append(code(row.cells["column"])[0])
     assert documented == {name: table.columns.keys() for name, table in schema.metadata.tables.items()}
+
+
+def test_every_class_of_usage_without_a_column_is_documented() -> None:
+    assert names("ledger.md", "class") == list(usage_columns.OTHER_CLASSES)
 
 
 def test_every_reason_and_status_of_a_price_is_documented() -> None:

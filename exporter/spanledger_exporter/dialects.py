@@ -8,10 +8,10 @@ Source: repository semantic-conventions-genai, `docs/gen-ai/client-inference.md`
 `_tracing.py` for the `anthropic.*` names.
 """
 
-import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from spanledger_exporter.figures import count, milliseconds, nanoseconds, pico_usd
 from spanledger_exporter.otlp import Attributes, AttributeValue, Span
 from spanledger_exporter.records import Usage, UsageRecord, UsageStatus
 
@@ -29,6 +29,7 @@ COUNTED_OPERATIONS = frozenset(
         "transcription",
         "speech",
         "moderation",
+        "ocr",
     }
 )
 # Older provider names -> the current one (facts: semantic conventions up to 1.36 and the attribute registry of 2026).
@@ -55,6 +56,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "service_tier": (
         "openai.response.service_tier",
         "anthropic.response.service_tier",
+        "spanledger.response.service_tier",
         "gen_ai.openai.response.service_tier",
     ),
     "speed": ("anthropic.response.speed",),
@@ -84,17 +86,54 @@ _USAGE_NAMES: dict[str, tuple[str, ...]] = {
     "input_image_tokens": ("gen_ai.usage.image.input_tokens",),
     "web_search_requests": ("spanledger.usage.web_search_requests",),
 }
+# Classes of usage that most spans lack: looked for all at once.
+_SPARSE_USAGE_NAMES: dict[str, str] = {
+    "gen_ai.usage.text.input_tokens": "input_text_tokens",
+    "gen_ai.usage.video.input_tokens": "input_video_tokens",
+    "gen_ai.usage.text.output_tokens": "output_text_tokens",
+    "gen_ai.usage.image.output_tokens": "output_image_tokens",
+    "gen_ai.usage.text.cache_read.input_tokens": "cache_read_text_tokens",
+    "gen_ai.usage.audio.cache_read.input_tokens": "cache_read_audio_tokens",
+    "gen_ai.usage.image.cache_read.input_tokens": "cache_read_image_tokens",
+    "gen_ai.usage.video.cache_read.input_tokens": "cache_read_video_tokens",
+    "anthropic.usage.compaction.input_tokens": "compaction_input_tokens",
+    "anthropic.usage.compaction.output_tokens": "compaction_output_tokens",
+    "openai.usage.svg.input_tokens": "svg_input_tokens",
+    "openai.usage.svg.output_tokens": "svg_output_tokens",
+    "openai.usage.svg.reasoning.output_tokens": "svg_reasoning_tokens",
+    "openai.usage.image_generation.input_tokens": "image_tool_input_tokens",
+    "openai.usage.image_generation.output_tokens": "image_tool_output_tokens",
+    "spanledger.usage.search_sources": "search_sources",
+    "spanledger.usage.search_units": "search_units",
+    "spanledger.usage.input_characters": "input_characters",
+    "spanledger.usage.input_audio_seconds": "input_audio_ms",
+    "spanledger.usage.input_images": "input_images",
+    "spanledger.usage.output_images": "output_images",
+    "spanledger.usage.pages": "pages",
+    "spanledger.batch.requests": "requests",
+    "spanledger.batch.input_tokens_max": "request_input_tokens_max",
+    "spanledger.estimate.input_tokens": "estimated_input_tokens",
+    "spanledger.estimate.output_tokens": "estimated_output_tokens",
+    "spanledger.processed.input_tokens": "processed_input_tokens",
+    "spanledger.processed.output_tokens": "processed_output_tokens",
+}
+_ANNOTATED = "spanledger.request.annotated"
+_COST_AMOUNT = "gen_ai.usage.cost.amount"
+_COST_CURRENCY = "gen_ai.usage.cost.currency"
+_COST_SOURCE = "gen_ai.usage.cost.source"
 _RESOURCE_NAMES: dict[str, tuple[str, ...]] = {
     "service": ("service.name",),
     "environment": ("deployment.environment.name", "deployment.environment"),
 }
-SPAN_ATTRIBUTES = frozenset(name for table in (_NAMES, _USAGE_NAMES) for names in table.values() for name in names)
+SPAN_ATTRIBUTES = frozenset(
+    {name for table in (_NAMES, _USAGE_NAMES) for names in table.values() for name in names}
+    | _SPARSE_USAGE_NAMES.keys()
+    | {_ANNOTATED, _COST_AMOUNT, _COST_CURRENCY, _COST_SOURCE}
+)
 RESOURCE_ATTRIBUTES = frozenset(name for names in _RESOURCE_NAMES.values() for name in names)
 WANTED = frozenset(name.encode() for name in SPAN_ATTRIBUTES)
 WANTED_RESOURCE = frozenset(name.encode() for name in RESOURCE_ATTRIBUTES)
 
-# A model's longest context is about 10 million tokens today; a figure beyond this is an error of the sender.
-_FIGURE_MAX = 10**12
 _TEXT_CHARS_MAX = 512
 # Answers of a gateway that gave up waiting: the provider behind it may have worked all the same.
 _MAYBE_BILLED = frozenset({408, 499, 504, 524})
@@ -137,15 +176,16 @@ def understand(spans: Iterable[Span]) -> Understood:
             ignored += 1
             continue
         usage, refused_here = _usage(span.attributes)
-        refused += refused_here
-        record = _record(span, operation, usage)
+        provider_cost_pusd, refused_costs = _provider_cost(span.attributes)
+        refused += refused_here + refused_costs
+        record = _record(span, operation, usage, provider_cost_pusd)
         if refused_here and record.usage_status == "reported":
             record = record._replace(usage_status="partial")  # some of its figures are not known after all
         records.append(record)
     return Understood(records, ignored, refused)
 
 
-def _record(span: Span, operation: str, usage: Usage) -> UsageRecord:
+def _record(span: Span, operation: str, usage: Usage, provider_cost_pusd: int | None) -> UsageRecord:
     attributes, resource = span.attributes, span.source.resource
     texts = {name: _text(_first(attributes, _NAMES[name])) for name in _TEXTS}
     error_type = texts["error_type"]
@@ -171,20 +211,22 @@ def _record(span: Span, operation: str, usage: Usage) -> UsageRecord:
         outcome="error" if failed else "ok",
         error_type=error_type or ("_OTHER" if failed else None),
         http_status=http_status,
-        resend_count=_figure(_first(attributes, _NAMES["resend_count"])),
+        resend_count=count(_first(attributes, _NAMES["resend_count"])),
         finish_reasons=_texts(_first(attributes, _NAMES["finish_reasons"])),
         service_tier=texts["service_tier"],
         speed=texts["speed"],
         inference_geo=texts["inference_geo"],
-        time_to_first_chunk_ns=_nanoseconds(_first(attributes, _NAMES["time_to_first_chunk"])),
+        time_to_first_chunk_ns=nanoseconds(_first(attributes, _NAMES["time_to_first_chunk"])),
         usage_status=_usage_status(
             texts["usage_status"],
             operation,
             usage,
+            priced_by_provider=provider_cost_pusd is not None,
             failed=failed,
             refused=failed and _refused(error_type, http_status),
         ),
         usage=usage,
+        provider_cost_pusd=provider_cost_pusd,
     )
 
 
@@ -202,15 +244,27 @@ _TEXTS = (
 )
 
 
-def _usage_status(said: str | None, operation: str, usage: Usage, *, failed: bool, refused: bool) -> UsageStatus:
+def _usage_status(
+    said: str | None, operation: str, usage: Usage, *, priced_by_provider: bool, failed: bool, refused: bool
+) -> UsageStatus:
     """Return what the span says of its figures, if that agrees with them; else what the figures show."""
-    known = usage.input_tokens is not None or usage.output_tokens is not None
+    known = priced_by_provider or usage.known
     if said in _STATUSES and known == (said in {"reported", "partial"}):
         return said  # pyright: ignore[reportReturnType] -- membership in _STATUSES is the literal type
     if not known:
         return "none" if refused else "unreported"
-    complete = usage.input_tokens is not None and (usage.output_tokens is not None or operation == "embeddings")
-    return "reported" if complete and not failed else "partial"
+    return "reported" if _complete(operation, usage) and not failed else "partial"
+
+
+def _complete(operation: str, usage: Usage) -> bool:
+    """Tell whether the figures are all that a call of this kind has: both totals, or what is counted instead."""
+    if usage.input_tokens is None and usage.output_tokens is None:
+        return any(getattr(usage, name) is not None for name in _INSTEAD_OF_TOKENS)
+    return usage.input_tokens is not None and (usage.output_tokens is not None or operation in _WITHOUT_OUTPUT)
+
+
+_INSTEAD_OF_TOKENS = ("search_units", "input_characters", "input_audio_ms", "input_images", "output_images", "pages")
+_WITHOUT_OUTPUT = frozenset({"embeddings", "rerank", "moderation"})
 
 
 def _refused(error_type: str | None, http_status: int | None) -> bool:
@@ -229,27 +283,43 @@ def _refused(error_type: str | None, http_status: int | None) -> bool:
 
 
 def _usage(attributes: Attributes) -> tuple[Usage, int]:
-    figures: dict[str, int] = {}
-    refused = 0
+    read: dict[str, int | None] = {}
     for name, names in _USAGE_NAMES.items():
         value = _first(attributes, names)
-        if value is None:
-            continue
-        figure = _figure(value)
-        if figure is None:
-            refused += 1
-        else:
-            figures[name] = figure
+        if value is not None:
+            read[name] = count(value)
+    for attribute in _SPARSE_USAGE_NAMES.keys() & attributes.keys():
+        name = _SPARSE_USAGE_NAMES[attribute]
+        read[name] = _READERS.get(name, count)(attributes[attribute])
+    figures = {name: figure for name, figure in read.items() if figure is not None}
     if "cache_write_tokens" not in figures:
         parts = [figures[name] for name in _CACHE_WRITE_PARTS if name in figures]
         if parts:
             figures["cache_write_tokens"] = sum(parts)
+    if "pages" in figures and attributes.get(_ANNOTATED) is True:
+        figures["annotated_pages"] = figures["pages"]
+    refused = sum(figure is None for figure in read.values())
     return Usage(**figures), refused
 
 
+_READERS: dict[str, Callable[[AttributeValue], int | None]] = {"input_audio_ms": milliseconds}
 _CACHE_WRITE_PARTS = tuple(
     name for name in _USAGE_NAMES if name.startswith("cache_write_") and name != "cache_write_tokens"
 )
+
+
+def _provider_cost(attributes: Attributes) -> tuple[int | None, int]:
+    """Return the provider's own figure of the cost, and how many were refused: no amount at all, or not in USD.
+
+    A cost that the sender computed itself (`local`) is not the provider's, and passed over.
+
+    Source: semantic-conventions-genai#443, read 2026-11: `source` is `provider` or `local`.
+    """
+    amount = attributes.get(_COST_AMOUNT)
+    if amount is None or attributes.get(_COST_SOURCE, "provider") != "provider":
+        return None, 0
+    cost_pusd = pico_usd(amount) if attributes.get(_COST_CURRENCY) == "USD" else None
+    return cost_pusd, int(cost_pusd is None)
 
 
 def _first(attributes: Attributes, names: tuple[str, ...]) -> AttributeValue | None:
@@ -280,23 +350,6 @@ def _texts(value: AttributeValue | None) -> str | None:
     return _text(",".join(item for item in value if isinstance(item, str))) if isinstance(value, list) else None
 
 
-def _figure(value: AttributeValue | None) -> int | None:
-    """Return a count, also from the doubles and texts that some SDKs send; `None` for what cannot be one."""
-    if isinstance(value, str):
-        value = int(value) if value.isascii() and value.isdigit() and len(value) <= len(str(_FIGURE_MAX)) else None
-    if isinstance(value, float):
-        value = int(value) if value.is_integer() else None
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _FIGURE_MAX:
-        return None
-    return value
-
-
 def _http_status(value: AttributeValue | None) -> int | None:
-    status = _figure(value)
+    status = count(value)
     return status if status is not None and 100 <= status <= 599 else None
-
-
-def _nanoseconds(value: AttributeValue | None) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return round(value * 1e9) if math.isfinite(value) and 0 <= value < 1e9 else None

@@ -13,16 +13,16 @@ from spanledger_exporter.records import UsageRecord
 def explain(entry: Document, record: UsageRecord, book: PriceBook) -> Document:
     """Price an entry again from the book that the ledger kept, and say whether the result is what the ledger holds.
 
-    Shape: `{"entry", "price": {"status", "cost_usd", "reason", "detail", "model", "match", "context"}, "lines":
-    [{"unit", "quantity", "price_key", "usd_per_unit", "usd"}], "price_book": {"id", "source"}, "replayed_usd",
-    "agrees"}`
+    Shape: `{"entry", "price": {"status", "cost_usd", "reason", "detail", "model", "match", "context",
+    "provider_cost_usd"}, "lines": [{"unit", "quantity", "price_key", "usd_per_unit", "usd"}], "price_book": {"id",
+    "source"}, "replayed_usd", "agrees"}`
     """
     replayed = price(record, book)
     stored_pusd = entry["cost_pusd"]
     return {
         "entry": entry,
         "price": {name: entry[f"price_{name}"] for name in ("status", "reason", "detail", "model", "match", "context")}
-        | {"cost_usd": entry["cost_usd"]},
+        | {"cost_usd": entry["cost_usd"], "provider_cost_usd": entry["provider_cost_usd"]},
         "lines": [_line(line) for line in _lines(record, book)],
         "price_book": {"id": book.book_id, "source": book.source},
         "replayed_usd": None if replayed.cost_pusd is None else usd_text(replayed.cost_pusd),

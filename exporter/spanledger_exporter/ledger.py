@@ -17,6 +17,7 @@ from spanledger_exporter.prices import PriceBook
 from spanledger_exporter.records import PricedRecord
 from spanledger_exporter.rollups import Cell, Rollups, Sums, read_totals
 from spanledger_exporter.schema import entries, price_books
+from spanledger_exporter.usage_columns import columns_of
 
 _KEY = ("end_ns", "span_id", "trace_id")
 
@@ -88,7 +89,7 @@ class Ledger:
 
     def _row(self, priced: PricedRecord, received_ns: int) -> dict[str, Any]:
         row = priced.record._asdict()
-        row.update(row.pop("usage")._asdict())
+        row.update(columns_of(row.pop("usage")))
         price = priced.price
         row.update(
             received_ns=received_ns,

@@ -21,7 +21,7 @@ from spanledger_exporter.ledger import Appended
 from spanledger_exporter.money import usd_float
 from spanledger_exporter.otlp import Batch
 from spanledger_exporter.records import PricedRecord
-from spanledger_exporter.rollups import Cell, Sums
+from spanledger_exporter.rollups import Cell, Sums, unreported
 
 _CALL_LABELS = ("service", "environment", "provider", "model", "operation")
 _TOKEN_TYPES = ("input_uncached", "input_cache_read", "input_cache_write", "output_answer", "output_reasoning")
@@ -101,7 +101,7 @@ def _unreported(totals: _Totals) -> CounterMetricFamily:
         "LLM calls that may be billed and whose usage is not known (unreported) or not to the end (partial).",
         labels=(*_CALL_LABELS, "usage_status"),
     )
-    unknown = ((cell, sums) for cell, sums in totals if cell.usage_status in {"unreported", "partial"})
+    unknown = ((cell, sums) for cell, sums in totals if unreported(cell.usage_status, cell.price_status))
     for labels, calls in _summed(((*cell[:5], cell.usage_status), sums.calls) for cell, sums in unknown).items():
         family.add_metric(labels, calls)
     return family

@@ -30,19 +30,23 @@ BOOK_PROVIDERS = {
     "gcp.vertex_ai": "google",
     "mistral_ai": "mistral",
     "moonshot_ai": "moonshotai",
+    "voyage": "voyageai",
     "x_ai": "x-ai",
 }
 _PUSD_PER_USD = 10**12
 _COMPACT_DATE = re.compile(r"-(20\d{2})(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])(?=-|:|$)")
-_NAME_PREFIX = re.compile(r"^(?:models/|publishers/[^/]+/models/|arn:.*/)")
+_NAME_PREFIX = re.compile(r"^(?:models/|(?:projects/.*/)?publishers/[^/]+/models/|arn:.*/)")
+# Vertex AI's OpenAI-compatible endpoint names Gemini so, and any model may carry a version behind an @.
+# Source: cloud.google.com, "Call Vertex AI models by using the OpenAI library", read 2026-11.
+_GOOGLE_NAME = re.compile(r"^(?:google/)?([^/@]+)(?:@.*)?$")
 _LOOKUPS_MAX = 20_000
 
 
 class Rate(NamedTuple):
     """The price of one unit: `base`, or the last of `steps` whose threshold the call's whole input exceeds.
 
-    Units: pico-USD for one unit (a token, a search). Steps are (input tokens, pico-USD), ascending: crossing one
-    reprices the whole call, as the providers do.
+    Units: pico-USD for one unit (a token, a search, a millisecond). Steps are (input tokens, pico-USD), ascending:
+    crossing one reprices the whole call, as the providers do.
     """
 
     base: Fraction
@@ -137,7 +141,8 @@ class PriceBook:
 
     def _model(self, provider_id: str, reference: str) -> tuple[str, Any]:
         dashed = _COMPACT_DATE.sub(r"-\1-\2-\3", reference)  # LiteLLM and OpenRouter write dates without dashes
-        for name in dict.fromkeys((reference, dashed)):
+        plain = _GOOGLE_NAME.sub(r"\1", reference) if provider_id == "google" else reference
+        for name in dict.fromkeys((reference, dashed, plain)):
             for candidate in (provider_id, *self._providers[provider_id]["fallbacks"]):
                 for model in self._providers.get(candidate, {"models": ()})["models"]:
                     if _matches(model["match"], name):
@@ -213,13 +218,13 @@ def _rate(key: str, price: Any) -> Rate:
 
 
 def _units_per_price(key: str) -> int:
-    """Return how many units a price covers, which its key's ending says: an hour is 3,600 units of a second."""
+    """Return how many units a price covers, which its key's ending says; times are counted in milliseconds."""
     for ending, per in (
         ("_mtok", 10**6),
         ("_mchars", 10**6),
         ("_kcount", 10**3),
         ("_kpages", 10**3),
-        ("_hours", 3600),
+        ("_hours", 3_600_000),
     ):
         if key.endswith(ending):
             return per

@@ -17,9 +17,10 @@ from spanledger_exporter.errors import LedgerError
 from spanledger_exporter.filters import Filter
 from spanledger_exporter.money import usd_text
 from spanledger_exporter.prices import PriceBook
-from spanledger_exporter.records import Usage, UsageRecord
-from spanledger_exporter.rollups import Sums, sums_of_row
+from spanledger_exporter.records import UsageRecord
+from spanledger_exporter.rollups import Sums, sums_of_row, unreported
 from spanledger_exporter.schema import DIMENSIONS, ROLLUP_SUMS, cells, entries, price_books, rollup_hours
+from spanledger_exporter.usage_columns import others_of, usage_of
 
 Document = dict[str, Any]
 _NS_PER_S = 10**9
@@ -127,7 +128,7 @@ def _line(group: tuple[str, ...], dimensions: Mapping[str, Any], sums: Sums) -> 
         reported=sums.calls if dimensions["usage_status"] in {"reported", "partial"} else 0,
         priced=sums.calls if dimensions["price_status"] in {"priced", "free"} else 0,
         unpriced=sums.calls if dimensions["price_status"] == "unpriced" else 0,
-        unreported=sums.calls if dimensions["usage_status"] in {"unreported", "partial"} else 0,
+        unreported=sums.calls if unreported(dimensions["usage_status"], dimensions["price_status"]) else 0,
     )
 
 
@@ -197,15 +198,17 @@ def _named(name: str) -> ColumnElement[bool]:
 
 
 def _document(row: RowMapping) -> Document:
-    """Return every stored field of an entry, and its cost as text."""
+    """Return every stored field of an entry, and each cost as text too."""
     document: Document = dict(row)
     for name in ("trace_id", "span_id", "parent_span_id"):
         document[name] = document[name].hex() if document[name] is not None else None
     document["stream"] = bool(document["stream"])
     for name in ("start", "end", "received"):
         document[name] = _rfc3339(document.pop(f"{name}_ns"))
-    cost_pusd = document["cost_pusd"]
-    document["cost_usd"] = None if cost_pusd is None else usd_text(cost_pusd)
+    document["other_usage"] = others_of(row)
+    for name in ("cost", "provider_cost"):
+        pusd = document[f"{name}_pusd"]
+        document[f"{name}_usd"] = None if pusd is None else usd_text(pusd)
     return document
 
 
@@ -215,5 +218,5 @@ def _rfc3339(unix_ns: int) -> str:
 
 
 def _record(row: RowMapping) -> UsageRecord:
-    usage = Usage(**{name: row[name] for name in Usage._fields})
-    return UsageRecord(**{name: row[name] for name in UsageRecord._fields if name != "usage"}, usage=usage)
+    said = {name: row[name] for name in UsageRecord._fields if name != "usage"}
+    return UsageRecord(**said, usage=usage_of(row))

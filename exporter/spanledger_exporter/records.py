@@ -25,8 +25,12 @@ UnpricedReason = Literal[
 class Usage(NamedTuple):
     """What a call used, as the provider reported it.
 
-    Units: tokens, except `web_search_requests`. Totals include their parts (`input_tokens` includes cache reads,
-    writes and audio; `output_tokens` includes reasoning). `None` means not reported; `0` means reported as zero.
+    Units: tokens, except where the name says another thing; `_ms` are milliseconds. Totals include their parts
+    (`input_tokens` includes cache reads, writes and audio; `output_tokens` includes reasoning), but for compactions,
+    SVG and image tools, which other models or requests used. `None` means not reported; `0` means reported as zero.
+
+    The last six are no usage that is billed: how many requests of a batch the others add up, and the longest input of
+    one; what is estimated of a call whose usage is not known; what was processed where something else is billed.
     """
 
     input_tokens: int | None = None
@@ -42,12 +46,48 @@ class Usage(NamedTuple):
     output_audio_tokens: int | None = None
     input_image_tokens: int | None = None
     web_search_requests: int | None = None
+    input_text_tokens: int | None = None
+    input_video_tokens: int | None = None
+    output_text_tokens: int | None = None
+    output_image_tokens: int | None = None
+    cache_read_text_tokens: int | None = None
+    cache_read_audio_tokens: int | None = None
+    cache_read_image_tokens: int | None = None
+    cache_read_video_tokens: int | None = None
+    compaction_input_tokens: int | None = None
+    compaction_output_tokens: int | None = None
+    svg_input_tokens: int | None = None
+    svg_output_tokens: int | None = None
+    svg_reasoning_tokens: int | None = None
+    image_tool_input_tokens: int | None = None
+    image_tool_output_tokens: int | None = None
+    search_sources: int | None = None
+    search_units: int | None = None
+    input_characters: int | None = None
+    input_audio_ms: int | None = None
+    input_images: int | None = None
+    output_images: int | None = None
+    pages: int | None = None
+    annotated_pages: int | None = None
+    requests: int | None = None
+    request_input_tokens_max: int | None = None
+    estimated_input_tokens: int | None = None
+    estimated_output_tokens: int | None = None
+    processed_input_tokens: int | None = None
+    processed_output_tokens: int | None = None
+
+    @property
+    def known(self) -> bool:
+        """Whether the provider reported any figure."""
+        figures = self[:-6]
+        return figures.count(None) < len(figures)
 
 
 class UsageRecord(NamedTuple):
     """One LLM call as its span reported it.
 
-    Units: `start_ns`, `end_ns` Unix time in nanoseconds, UTC; `time_to_first_chunk_ns` nanoseconds.
+    Units: `start_ns`, `end_ns` Unix time in nanoseconds, UTC; `time_to_first_chunk_ns` nanoseconds;
+    `provider_cost_pusd` pico-USD, what the provider itself says that the call cost.
     """
 
     end_ns: int
@@ -77,6 +117,7 @@ class UsageRecord(NamedTuple):
     time_to_first_chunk_ns: int | None
     usage_status: UsageStatus
     usage: Usage
+    provider_cost_pusd: int | None = None
 
     @property
     def model(self) -> str | None:

@@ -153,6 +153,11 @@ def sums_of(priced: PricedRecord) -> Sums:
     return Sums(1, input_tokens, output_tokens, cache_read, cache_write, reasoning, priced.price.cost_pusd or 0)
 
 
+def unreported(usage_status: str, price_status: str) -> bool:
+    """Tell whether calls may be billed and their usage is not known, or not to the end; what is free is not billed."""
+    return usage_status in {"unreported", "partial"} and price_status != "free"
+
+
 def read_totals(connection: Connection) -> dict[Cell, Sums]:
     """Return what each cell adds up to since the ledger began."""
     totals = select(*(cells.c[name] for name in DIMENSIONS), *(func.sum(rollup_hours.c[name]) for name in ROLLUP_SUMS))

@@ -22,7 +22,8 @@ metadata = MetaData()
 
 # SQLite numbers rows by themselves only for a primary key whose type is spelled INTEGER.
 _SERIAL = BigInteger().with_variant(Integer(), "sqlite")
-TOKEN_COLUMNS = (
+# The classes of usage with a column of their own; `other_usage` has the rest (usage_columns.py).
+USAGE_COLUMNS = (
     "input_tokens",
     "output_tokens",
     "cache_read_tokens",
@@ -102,7 +103,9 @@ entries = Table(
     Column("inference_geo", Text),
     Column("time_to_first_chunk_ns", BigInteger),
     Column("usage_status", Text, nullable=False),
-    *(Column(name, BigInteger) for name in TOKEN_COLUMNS),
+    *(Column(name, BigInteger) for name in USAGE_COLUMNS),
+    Column("other_usage", Text),
+    Column("provider_cost_pusd", BigInteger),
     Column("price_status", Text, nullable=False),
     Column("cost_pusd", BigInteger),
     Column("price_reason", Text),

@@ -74,6 +74,11 @@ def print_explanation(explanation: Document) -> None:
         console.print(_factors(explanation["lines"]))
     cost = "unknown" if price["cost_usd"] is None else f"{price['cost_usd']} USD"
     console.print(f"cost {cost} ({price['status']}{_because(price)})")
+    if price["provider_cost_usd"] is not None:
+        console.print(f"the provider itself says {price['provider_cost_usd']} USD")
+    if entry["other_usage"]:
+        figures = (f"{name} {figure:,}" for name, figure in entry["other_usage"].items())
+        console.print(f"also reported: {', '.join(figures)}")
     if price["model"]:
         console.print(f"price of {price['model']}, found by {price['match']}, tier {price['context'] or 'standard'}")
     console.print(f"price book {book['source']}, sha256 {book['id']}")
@@ -132,7 +137,8 @@ def _factors(lines: Sequence[Document]) -> Table:
 
 
 def _because(price: Document) -> str:
-    return f": {price['reason']}, {price['detail']}" if price["reason"] else ""
+    said = ", ".join(price[name] for name in ("reason", "detail") if price[name])
+    return f": {said}" if said else ""
 
 
 def _total(lines: Sequence[ReportLine]) -> ReportLine:

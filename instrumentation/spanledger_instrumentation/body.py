@@ -1,41 +1,80 @@
 """The bytes of an answer, as they come from the network -> an Answer, be they plain JSON or an event stream."""
 
+from collections.abc import Callable
+
 from spanledger_instrumentation.document import Document
 from spanledger_instrumentation.encoding import Decoder, decoders
 from spanledger_instrumentation.excerpt import Excerpt
+from spanledger_instrumentation.framing import FRAMINGS, Framing
+from spanledger_instrumentation.json_array import ElementReader
 from spanledger_instrumentation.providers.wire import Wire
+from spanledger_instrumentation.quiet import Quiet
 from spanledger_instrumentation.sse import EventReader
 from spanledger_instrumentation.usage import Answer
 
 __all__ = ["Body", "read"]
 
 _SPACE = b" \t\r\n\xef\xbb\xbf"
+_BINARY = ("audio/", "image/", "video/", "application/octet-stream")
+"""What an answer is itself, speech for one, and says nothing about: it is passed on unread."""
+_MakeFraming = Callable[[Callable[[bytes, bytes], None]], Framing]
 
 
 class Body:
     """Push the raw bytes of a successful answer in, read the Answer that they make so far."""
 
-    __slots__ = ("_changed", "_decoders", "_events", "_excerpt", "_stream", "_wire", "answer")
+    __slots__ = (
+        "_changed",
+        "_decoders",
+        "_events",
+        "_excerpt",
+        "_quiet",
+        "_reader",
+        "_stream",
+        "_wire",
+        "answer",
+        "received_bytes",
+    )
 
     def __init__(self, wire: Wire, *, content_type: str, content_encoding: str) -> None:
         self._wire = wire
         self._decoders: list[Decoder] = decoders(content_encoding) if content_encoding else []
-        self._events: EventReader | None = None
+        self._events: Framing | None = None
+        self._reader: EventReader | None = None  # of plain events: the same as `_events`
+        self._quiet: Quiet | None = Quiet()
         self._excerpt: Excerpt | None = Excerpt()
         self._stream = None if wire.stream is None else wire.stream()
         self._changed = False
+        self.received_bytes = 0
+        """Of the body, decoded."""
         self.answer = Answer() if self._stream is None else self._stream.answer
-        if content_type.startswith("text/event-stream"):
-            self._open_events()
+        framing = FRAMINGS.get(media_type(content_type))
+        if framing is not None:
+            self._open_events(framing)
+        elif content_type.startswith(_BINARY):
+            self._excerpt = None
 
     def feed(self, raw: bytes) -> bool:
         """Take the next bytes; tell whether the answer changed."""
         self._changed = False
-        if self._decoders:
+        reader, quiet = self._reader, self._quiet
+        if reader is None:
             self._decode(raw, 0)
-        else:
-            self._take(raw)
+            return self._changed
+        self.received_bytes += len(raw)
+        if quiet is None:
+            reader.feed(raw)
+        elif not reader.between or not quiet.knows(raw):
+            self._feed_loud(reader, quiet, raw)
         return self._changed
+
+    def _feed_loud(self, reader: EventReader, quiet: Quiet, raw: bytes) -> None:
+        begins = reader.between
+        reader.feed(raw)
+        if begins and reader.between and not self._changed:
+            quiet.learn(raw)
+            if not quiet.is_useful:
+                self._quiet = None
 
     def finish(self) -> None:
         """Take the end of the bytes."""
@@ -63,30 +102,47 @@ class Body:
             self._decode(piece, step + 1)
 
     def _take(self, data: bytes) -> None:
+        self.received_bytes += len(data)
         if self._events is not None:
             self._events.feed(data)
         elif self._excerpt is not None:
-            was_blank = not len(self._excerpt)
-            self._excerpt.append(data.lstrip(_SPACE) if was_blank else data)
-            # Event streams have come labelled as JSON: what begins with neither { nor [ is read as one.
-            if was_blank and len(self._excerpt) and self._excerpt.head[:1] not in b"{[":
-                self._open_events()
+            if not len(self._excerpt):
+                data = data.lstrip(_SPACE)
+                if data and (framing := self._unlabelled(data[:1])) is not None:
+                    self._open_events(framing)
+                    self._take(data)
+                    return
+            self._excerpt.append(data)
 
-    def _open_events(self) -> None:
-        begun, self._excerpt = self._excerpt, None
+    def _unlabelled(self, first: bytes) -> _MakeFraming | None:
+        # Streams have come labelled as JSON. What begins with neither { nor [ is one of server-sent events; Google's
+        # APIs stream an array.
+        if first == b"[":
+            return None if self._stream is None else ElementReader
+        return None if first == b"{" else EventReader
+
+    def _open_events(self, framing: _MakeFraming) -> None:
+        self._excerpt = None
         if self._stream is not None:
-            self._events = EventReader(self._event)
-            if begun is not None and len(begun):
-                self._events.feed(begun.head)
+            self._events = framing(self._event)
+            if isinstance(self._events, EventReader) and not self._decoders:
+                self._reader = self._events
 
     def _event(self, data: bytes, tail: bytes) -> None:
-        if self._stream is not None and not self.answer.done and self._stream.event(data, tail):
+        stream = self._stream
+        if stream is not None and not self.answer.done and stream.event(data, tail):
             self._changed = True
+
+
+def media_type(content_type: str) -> str:
+    """Leave out the parameters of a content type."""
+    return content_type.partition(";")[0].strip()
 
 
 def read(wire: Wire, content: bytes, content_type: str) -> Answer:
     """Read a whole body that is already there and decoded."""
-    if content_type.startswith("text/event-stream") or content.lstrip(_SPACE)[:1] not in (b"{", b"["):
+    plain = (b"{", b"[") if wire.stream is None else (b"{",)
+    if media_type(content_type) in FRAMINGS or content.lstrip(_SPACE)[:1] not in plain:
         body = Body(wire, content_type=content_type, content_encoding="")
         body.feed(content)
         body.finish()

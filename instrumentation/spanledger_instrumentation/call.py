@@ -7,61 +7,41 @@ last event, the end of the body, close, an error or the garbage collector.
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 from spanledger_instrumentation import attributes as names
-from spanledger_instrumentation import body, reaper
+from spanledger_instrumentation import body, late, reaper, report, response_head
 from spanledger_instrumentation.document import Document
+from spanledger_instrumentation.estimate import Estimate
 from spanledger_instrumentation.fence import Fence
-from spanledger_instrumentation.providers.routes import Route
-from spanledger_instrumentation.providers.values import AttributeValue, integer
-from spanledger_instrumentation.settings import Settings
-from spanledger_instrumentation.spans import Spans, Target
+from spanledger_instrumentation.injection import Injection
+from spanledger_instrumentation.memory import Memory
+from spanledger_instrumentation.metrics import Ended
+from spanledger_instrumentation.providers.values import AttributeValue
+from spanledger_instrumentation.providers.wire import Wire
+from spanledger_instrumentation.rate_limit_refusals import STATUS_CODES, read_refusal
+from spanledger_instrumentation.spans import Target
 from spanledger_instrumentation.usage import Answer, Usage, usage_status
 
-__all__ = ["Call", "Outgoing", "begin"]
+__all__ = ["Call"]
 
-REQUEST_BYTES_MAX = 256 * 1024
-"""Body of a request that is parsed as a whole, in the app's event loop; of a longer one only head and tail are read."""
 ERROR_BYTES_MAX = 64 * 1024
 """Body of a refusal that is looked at."""
 
-_USAGE_ATTRIBUTES: Mapping[str, str] = {
-    "input_tokens": names.USAGE_INPUT_TOKENS,
-    "output_tokens": names.USAGE_OUTPUT_TOKENS,
-    "cache_read_input_tokens": names.USAGE_CACHE_READ,
-    "cache_write_input_tokens": names.USAGE_CACHE_WRITE,
-    "cache_write_5m_input_tokens": names.USAGE_CACHE_WRITE_5M,
-    "cache_write_1h_input_tokens": names.USAGE_CACHE_WRITE_1H,
-    "cache_write_30m_input_tokens": names.USAGE_CACHE_WRITE_30M,
-    "cache_write_12h_input_tokens": names.USAGE_CACHE_WRITE_12H,
-    "reasoning_output_tokens": names.USAGE_REASONING,
-    "audio_input_tokens": names.USAGE_AUDIO_INPUT,
-    "audio_output_tokens": names.USAGE_AUDIO_OUTPUT,
-    "image_input_tokens": names.USAGE_IMAGE_INPUT,
-    "web_search_requests": names.USAGE_WEB_SEARCH_REQUESTS,
-    "compaction_input_tokens": names.COMPACTION_INPUT_TOKENS,
-    "compaction_output_tokens": names.COMPACTION_OUTPUT_TOKENS,
-}
 _ENTER, _READ, _FEED, _END = Fence("enter"), Fence("read"), Fence("feed"), Fence("end")
-_NEVER_SENT = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "UnsupportedProtocol"})
-"""httpx's exceptions before the request has left. After any other one the provider may have worked, and will bill."""
+_HEAD, _WRITE = Fence("head"), Fence("write")
+_NEVER_SENT = frozenset(
+    {
+        *("ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "UnsupportedProtocol"),
+        *("ClientConnectorError", "ClientConnectorDNSError", "ClientConnectorSSLError", "ConnectionTimeoutError"),
+        *("ClientConnectorCertificateError", "ClientProxyConnectionError", "InvalidSchema", "InvalidURL"),
+        *("NewConnectionError", "NameResolutionError", "ConnectTimeoutError", "EmptyPoolError"),
+    }
+)
+"""Exceptions of the clients before the request has left. After any other one the provider may have worked, and bill.
+Those in which requests and urllib3 wrap what went wrong (`ConnectionError`, `MaxRetryError`) may be either."""
 _TIMED_OUT = frozenset({408, 499, 504, 524})
 """What a gateway answers when it stops to wait: without an error of the provider's own, which may work on and bill."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outgoing:
-    """A request, as far as the core wants to know it."""
-
-    host: str
-    port: int | None
-    """Absent where the URL has none and its scheme no usual one."""
-    content: bytes
-    """The body, or nothing where it cannot be read without consuming it."""
-    retry: str | None
-    """The x-stainless-retry-count header of the SDKs of OpenAI and Anthropic."""
 
 
 class Call:
@@ -69,31 +49,58 @@ class Call:
 
     __slots__ = (
         "__weakref__",
+        "_asked",
         "_at_end",
         "_body",
         "_broken",
         "_error_type",
+        "_feeding",
         "_first_chunk_s",
+        "_head",
+        "_head_attributes",
+        "_injection",
+        "_memory",
         "_once",
         "_pid",
         "_refusal",
-        "_route",
+        "_request",
         "_started_s",
         "_status_code",
         "_streaming",
         "_target",
         "_timed_out",
+        "_wire",
+        "estimate",
         "recording",
+        "replacement",
+        "replacement_headers",
     )
 
-    def __init__(self, route: Route, target: Target, *, streaming: bool) -> None:
-        self._route = route
+    def __init__(
+        self,
+        wire: Wire,
+        target: Target,
+        request: Mapping[str, AttributeValue],
+        memory: Memory,
+        *,
+        streaming: bool,
+        asked: Usage | None,
+    ) -> None:
+        self._wire = wire
         self._target = target
+        self._request = request
+        self._memory = memory
         self._streaming = streaming
+        self._asked = asked
         self._started_s = time.perf_counter()
         self._first_chunk_s: float | None = None
         self._status_code: int | None = None
+        self._head: Mapping[str, str] = {}
+        self._head_attributes: dict[str, AttributeValue] = {}
         self._body: body.Body | None = None
+        self._feeding: body.Body | None = None  # the same, as long as what it is fed can be understood
+        self._injection: Injection | None = None
+        self.estimate: Estimate | None = None
         self._refusal: bytearray | None = None
         self._at_end = False
         self._broken = False
@@ -102,6 +109,8 @@ class Call:
         self._once = threading.Lock()
         self._pid = os.getpid()
         self.recording = target.recording
+        self.replacement: bytes | None = None
+        self.replacement_headers: Mapping[str, str] = {}
         reaper.follow(self)
 
     @property
@@ -121,58 +130,99 @@ class Call:
             if token is not None:
                 self._target.leave(token)
 
-    def answered(self, status_code: int, header: Callable[[str], str | None]) -> None:
+    def send_instead(self, injection: Injection | None) -> None:
+        """Send this body in place of the app's own, if there is one and any use in it."""
+        if injection is None or not self.recording:
+            return
+        self._injection = injection
+        self.replacement = injection.replacement
+        self.replacement_headers = injection.replacement_headers
+        self._target.sends(injection.replacement)
+
+    def answered(self, status_code: int, headers: Mapping[str, str]) -> None:
         """Take the head of an answer whose body is to follow."""
         with _READ:
-            self._status_code = status_code
+            self._take_head(status_code, headers)
             if not self._succeeded:
                 self._refusal = bytearray()
                 return
+            if self._injection is not None:
+                self._injection.answered(headers)
             if self._target.eager:  # should the outer span end now, and nothing more come: the loss is visible
-                self._target.write({names.USAGE_STATUS: "unreported"})
-            self._body = body.Body(
-                self._route.wire,
-                content_type=(header("content-type") or "").lower(),
-                content_encoding=header("content-encoding") or "",
+                self._write({**self._head_attributes, names.USAGE_STATUS: "unreported"})
+            self._body = self._feeding = body.Body(
+                self._wire,
+                content_type=headers.get("content-type", "").lower(),
+                content_encoding=headers.get("content-encoding", ""),
             )
 
-    def read(self, status_code: int, content: bytes, content_type: str | None) -> None:
+    def read(self, status_code: int, headers: Mapping[str, str], content: bytes) -> bytes:
         """Take an answer that is all there, and end the call."""
-        answer = Answer()
+        answer, passed = Answer(), content
+        self._at_end = True
         with _READ:
-            self._status_code = status_code
+            self._take_head(status_code, headers)
             if not self._succeeded:
                 answer = self._refused(content)
             elif self.recording:
-                answer = body.read(self._route.wire, content, (content_type or "").lower())
+                answer = body.read(self._wire, content, headers.get("content-type", "").lower())
+                if self._injection is not None:
+                    passed = self._injection.read(content, answer)
         self._end(answer)
+        return passed
 
-    def feed(self, chunk: bytes) -> None:
-        """Take the next raw bytes of the body, before the app gets them."""
-        following = self._body
-        if following is None or self._broken:
+    def _take_head(self, status_code: int, headers: Mapping[str, str]) -> None:
+        self._status_code = status_code
+        self._head = headers
+        if self.recording:
+            with _HEAD:
+                provider = str(self._request[names.PROVIDER_NAME])
+                self._head_attributes = response_head.read(headers, provider, time.time())
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Take the next raw bytes of the body, before the app gets them; give those that it is to get."""
+        following = self._feeding
+        if following is None:
             if self._refusal is not None:
                 self._refusal += chunk[: ERROR_BYTES_MAX - len(self._refusal)]
-            return
-        with _FEED:
+            return chunk
+        # Written for speed: this is all that a chunk passes through.
+        try:
             if self._first_chunk_s is None:
                 self._first_chunk_s = time.perf_counter() - self._started_s
             if following.feed(chunk):
-                if following.answer.done:
-                    self._end(following.answer)
-                elif self._target.eager:
-                    self._target.write(self._answer_attributes(following.answer))
-            return
-        self._broken = True  # what follows cannot be understood either
+                self._changed(following.answer)
+            if self._injection is not None:
+                return self._injection.feed(chunk, following.answer)
+        except Exception as error:  # noqa: BLE001 - the fence
+            _FEED.caught(error)
+            self._feeding = None  # what follows cannot be understood either
+            self._broken = True
+            return chunk if self._injection is None else self._injection.release() + chunk
+        return chunk
 
-    def finish(self) -> None:
-        """Take the end of the body."""
+    def _changed(self, answer: Answer) -> None:
+        if answer.done:
+            self._end(answer)
+        elif self._target.eager:
+            self._write(self._answer_attributes(answer))
+
+    def _write(self, attributes: Mapping[str, AttributeValue]) -> None:
+        with _WRITE:  # a span that cannot be written on is no reason to stop reading, and hiding, what the app gets
+            self._target.write(attributes)
+
+    def finish(self) -> bytes:
+        """Take the end of the body; give what was held back."""
         if not self.ended:
             self._at_end = True
             with _READ:
-                if self._body is not None and not self._broken:
-                    self._body.finish()
+                if self._feeding is not None:
+                    self._feeding.finish()
             self.close()
+        if self._injection is not None:
+            with _FEED:
+                return self._injection.finish()
+        return b""
 
     def close(self) -> None:
         """End the call, wherever it stands."""
@@ -197,7 +247,14 @@ class Call:
         return self._status_code is not None and 200 <= self._status_code < 300
 
     def _refused(self, content: bytes) -> Answer:
-        error = self._route.wire.read_error(Document(content[:ERROR_BYTES_MAX]))
+        if self._injection is not None:
+            self._injection.refused(self._status_code, content)
+        if self._status_code in STATUS_CODES:
+            with _HEAD:
+                self._head_attributes = read_refusal(content[:ERROR_BYTES_MAX], self._head_attributes, time.time())
+        error = self._wire.read_error(Document(content[:ERROR_BYTES_MAX]))
+        if error is None and self._wire.read_error_head is not None:
+            error = self._wire.read_error_head(self._head)
         if error is None and self._status_code in _TIMED_OUT:
             self._timed_out = True
             self._error_type = self._error_type or str(self._status_code)
@@ -208,6 +265,10 @@ class Call:
         if self.ended or not self._once.acquire(blocking=False):
             return
         reaper.forget(self)
+        with _END:
+            self._complete(answer)
+            if answer.pending or answer.background:
+                late.remember(self._memory, self._request, answer)
         error_type = answer.error_type or self._error_type
         failed = error_type is not None or not self._succeeded
         with _END:
@@ -215,33 +276,54 @@ class Call:
                 found = self._answer_attributes(answer)
                 if error_type is not None:
                     found[names.ERROR_TYPE] = error_type
+                if self.estimate is not None:
+                    received = None if self._body is None else self._body.received_bytes
+                    found.update(self.estimate.settle(found[names.USAGE_STATUS], answer.usage, received))
                 self._target.write(found)
-        self._body = None
+        self._body = self._feeding = None
         with _END:
             self._target.end(failed=failed)
+        if (instruments := self._target.instruments) is not None:
+            with _END:
+                instruments.add(
+                    Ended(
+                        request=self._request,
+                        response_model=answer.model,
+                        usage=answer.usage,
+                        duration_s=time.perf_counter() - self._started_s,
+                        first_chunk_s=self._first_chunk_s if self._streaming else None,
+                        error_type=error_type,
+                    )
+                )
+
+    def _complete(self, answer: Answer) -> None:
+        """Add what an answer that came to its end does not say itself."""
+        if not self._succeeded or answer.error_type is not None or self._error_type is not None:
+            return
+        if self._wire.read_head is not None:
+            self._wire.read_head(self._head, answer)
+        if answer.usage is None:
+            answer.usage = self._asked
 
     def _answer_attributes(self, answer: Answer) -> dict[str, AttributeValue]:
         early = self._ended_early(answer)
-        candidates: dict[str, AttributeValue | None] = {
-            names.HTTP_RESPONSE_STATUS_CODE: self._status_code,
-            names.RESPONSE_ID: answer.id,
-            names.RESPONSE_MODEL: answer.model,
-            names.RESPONSE_TIME_TO_FIRST_CHUNK: self._first_chunk_s if self._streaming else None,
-            f"{self._route.wire.provider}.response.service_tier": answer.service_tier,
-            names.ANTHROPIC_RESPONSE_INFERENCE_GEO: answer.inference_geo,
-            names.ANTHROPIC_RESPONSE_SPEED: answer.speed,
-            names.USAGE_STATUS: usage_status(answer, whole=not early, sent=self._may_be_billed),
-        }
+        found = {**self._head_attributes, **report.of_answer(answer, self._wire.provider)}
+        if self._status_code is not None:
+            found[names.HTTP_RESPONSE_STATUS_CODE] = self._status_code
+        if self._streaming and self._first_chunk_s is not None:
+            found[names.RESPONSE_TIME_TO_FIRST_CHUNK] = self._first_chunk_s
+        whole = not early and (answer.complete() or not self._broken)
+        found[names.USAGE_STATUS] = usage_status(answer, whole=whole, sent=self._may_be_billed)
         if self.ended or answer.complete():
-            candidates[names.RESPONSE_FINISH_REASONS] = answer.finish_reasons or (("error",) if early else None)
-        found = {name: value for name, value in candidates.items() if value is not None}
-        if answer.usage is not None:
-            found.update(_usage_attributes(answer.usage))
+            reasons = answer.finish_reasons or (("error",) if early else None)
+            if reasons is not None:
+                found[names.RESPONSE_FINISH_REASONS] = reasons
         return found
 
     def _ended_early(self, answer: Answer) -> bool:
         # What cannot be read (an unknown shape or encoding) cannot be said to have ended early either.
-        readable = self._body is not None and not self._broken and (answer.begun or not self._at_end)
+        looked_at = (self._body is not None or self._at_end) and not self._broken
+        readable = looked_at and (answer.begun or not self._at_end)
         return readable and not answer.complete()
 
     @property
@@ -249,37 +331,3 @@ class Call:
         if self._status_code is None:
             return self._error_type not in _NEVER_SENT
         return self._succeeded or self._timed_out
-
-
-def _usage_attributes(usage: Usage) -> dict[str, AttributeValue]:
-    figures = ((name, getattr(usage, field)) for field, name in _USAGE_ATTRIBUTES.items())
-    return {name: figure for name, figure in figures if figure is not None}
-
-
-def begin(route: Route, request: Outgoing, spans: Spans, settings: Settings) -> Call | None:
-    """Begin the call that this request is, or find that it is none, or none to be reported."""
-    if settings.excludes(request.host):
-        return None
-    place = spans.place(route.wire.operation, request.content)
-    if place is None:
-        return None
-    document = Document.of(request.content, REQUEST_BYTES_MAX)
-    if not route.leads(request.host, document):
-        return None
-    wire = route.wire
-    streaming = document.read("stream") is True
-    attributes: dict[str, AttributeValue] = {
-        names.OPERATION_NAME: wire.operation,
-        names.PROVIDER_NAME: wire.provider,
-        names.SERVER_ADDRESS: request.host,
-        **wire.read_request(document),
-    }
-    if request.port is not None:
-        attributes[names.SERVER_PORT] = request.port
-    if streaming:
-        attributes[names.REQUEST_STREAM] = True
-    if request.retry is not None and request.retry.isdecimal() and (resend := integer(int(request.retry[:4]))):
-        attributes[names.HTTP_REQUEST_RESEND_COUNT] = resend
-    model = attributes.get(names.REQUEST_MODEL)
-    target = place.open(f"{wire.operation} {model}" if model else wire.operation, attributes)
-    return None if target is None else Call(route, target, streaming=streaming)

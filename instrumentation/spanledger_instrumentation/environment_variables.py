@@ -9,3 +9,63 @@ OTEL_INSTRUMENTATION_SPANLEDGER_EXCLUDED_HOSTS: Final = "OTEL_INSTRUMENTATION_SP
 Hosts whose requests are never looked at, separated by commas; a host stands for its subdomains too.
 Default: none.
 """
+
+OTEL_INSTRUMENTATION_SPANLEDGER_HOSTS: Final = "OTEL_INSTRUMENTATION_SPANLEDGER_HOSTS"
+"""
+.. envvar:: OTEL_INSTRUMENTATION_SPANLEDGER_HOSTS
+
+Further hosts of providers, such as a gateway's, as `host=provider` separated by commas; a host stands for its
+subdomains too. A request to one of them is believed by its path alone, and its call gets that provider's name.
+Default: none.
+"""
+
+OTEL_INSTRUMENTATION_SPANLEDGER_HEADERS: Final = "OTEL_INSTRUMENTATION_SPANLEDGER_HEADERS"
+"""
+.. envvar:: OTEL_INSTRUMENTATION_SPANLEDGER_HEADERS
+
+Headers of the outgoing requests that say whom a call is made for, as `header=dimension` separated by commas; a
+dimension is `user`, `team`, `project`, `feature` or `session`.
+Default: none.
+"""
+
+OTEL_INSTRUMENTATION_SPANLEDGER_BAGGAGE_KEYS: Final = "OTEL_INSTRUMENTATION_SPANLEDGER_BAGGAGE_KEYS"
+"""
+.. envvar:: OTEL_INSTRUMENTATION_SPANLEDGER_BAGGAGE_KEYS
+
+Entries of W3C baggage that are believed to say whom a call is made for, as `key=dimension`, or the name of an
+attribute alone, separated by commas.
+Default: none, since baggage comes from whoever sends the service a request.
+"""
+
+OTEL_INSTRUMENTATION_SPANLEDGER_HASH_KEY: Final = "OTEL_INSTRUMENTATION_SPANLEDGER_HASH_KEY"
+"""
+.. envvar:: OTEL_INSTRUMENTATION_SPANLEDGER_HASH_KEY
+
+A secret, the key of the hashes of API keys and requests: the same one in all services whose calls are compared.
+Default: none; API keys are then hashed without one, and requests with their own API key.
+"""
+
+OTEL_INSTRUMENTATION_SPANLEDGER_REQUEST_HASH: Final = "OTEL_INSTRUMENTATION_SPANLEDGER_REQUEST_HASH"
+"""
+.. envvar:: OTEL_INSTRUMENTATION_SPANLEDGER_REQUEST_HASH
+
+Whether requests are hashed, so that repeated identical calls can be found: `true` or `false`.
+Default: `true`.
+"""
+
+OTEL_INSTRUMENTATION_SPANLEDGER_INCLUDE_USAGE: Final = "OTEL_INSTRUMENTATION_SPANLEDGER_INCLUDE_USAGE"
+"""
+.. envvar:: OTEL_INSTRUMENTATION_SPANLEDGER_INCLUDE_USAGE
+
+Whether OpenAI chat streams are asked for their usage (`stream_options.include_usage`) where the app has not decided
+itself: `auto`, on hosts that are known to accept it; `always`, on any host; `off`.
+Default: `auto`.
+"""
+
+OTEL_INSTRUMENTATION_SPANLEDGER_ESTIMATE: Final = "OTEL_INSTRUMENTATION_SPANLEDGER_ESTIMATE"
+"""
+.. envvar:: OTEL_INSTRUMENTATION_SPANLEDGER_ESTIMATE
+
+`true`: tokens of streams without final figures are estimated, as attributes `spanledger.estimate.*`.
+Default: `false`.
+"""

@@ -15,9 +15,11 @@ TAIL_BYTES_MAX: Final = 16 * 1024
 class Excerpt:
     """Collect bytes; the result is the same however they are cut into pieces."""
 
-    __slots__ = ("_head", "_tail", "is_cut")
+    __slots__ = ("_head", "_part_bytes_max", "_tail", "_whole_bytes_max", "is_cut")
 
-    def __init__(self) -> None:
+    def __init__(self, whole_bytes_max: int = WHOLE_BYTES_MAX, part_bytes_max: int = HEAD_BYTES_MAX) -> None:
+        self._whole_bytes_max = whole_bytes_max
+        self._part_bytes_max = part_bytes_max
         self._head = bytearray()
         self._tail = bytearray()
         self.is_cut = False
@@ -33,25 +35,26 @@ class Excerpt:
     @property
     def tail(self) -> bytes:
         """Empty, or the end of what was cut."""
-        return bytes(self._tail[-TAIL_BYTES_MAX:])
+        return bytes(self._tail[-self._part_bytes_max :])
 
     def append(self, data: bytes) -> None:
         """Add the next bytes."""
         if not self.is_cut:
-            if len(self._head) + len(data) <= WHOLE_BYTES_MAX:
+            if len(self._head) + len(data) <= self._whole_bytes_max:
                 self._head += data
                 return
             self._cut(data)
-        self._tail += data[-TAIL_BYTES_MAX:]
-        if len(self._tail) > 2 * TAIL_BYTES_MAX:  # trimming now and then keeps many small pieces cheap
-            del self._tail[:-TAIL_BYTES_MAX]
+        part = self._part_bytes_max
+        self._tail += data[-part:]
+        if len(self._tail) > 2 * part:  # trimming now and then keeps many small pieces cheap
+            del self._tail[:-part]
 
     def append_cut(self, head: bytes, tail: bytes) -> None:
         """Add bytes that were cut themselves."""
         self.append(head)
         self.is_cut = True
-        del self._head[HEAD_BYTES_MAX:]
-        self._tail[:] = tail
+        del self._head[self._part_bytes_max :]
+        self._tail[:] = tail[-self._part_bytes_max :]
 
     def clear(self) -> None:
         """Forget everything."""
@@ -61,7 +64,8 @@ class Excerpt:
 
     def _cut(self, following: bytes) -> None:
         self.is_cut = True
-        self._tail += self._head[-TAIL_BYTES_MAX:]
-        room = max(HEAD_BYTES_MAX - len(self._head), 0)
+        part = self._part_bytes_max
+        self._tail += self._head[-part:]
+        room = max(part - len(self._head), 0)
         self._head += following[:room]
-        del self._head[HEAD_BYTES_MAX:]
+        del self._head[part:]

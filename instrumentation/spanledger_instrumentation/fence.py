@@ -1,5 +1,6 @@
 """The fence between our mistakes and the app: a failure of ours is counted, logged once and goes no further."""
 
+import contextlib
 import logging
 from collections import Counter
 from types import TracebackType
@@ -8,6 +9,7 @@ from typing import Literal, overload
 __all__ = ["FAILURES", "Fence"]
 
 _LOGGER = logging.getLogger(__name__)
+_MESSAGE = "spanledger failed in %s; the app's call is not affected"
 
 FAILURES: Counter[str] = Counter()
 """How often each entry point failed, by its name. For tests and for whoever debugs."""
@@ -34,7 +36,12 @@ class Fence:
         """Hold back an exception, but never what ends the program or a task."""
         if not isinstance(error, Exception):
             return False
+        self.caught(error)
+        return True
+
+    def caught(self, error: Exception) -> None:
+        """Count an exception, for entry points so hot that a `with` is too dear."""
         FAILURES[self._entry_point] += 1
         if FAILURES[self._entry_point] == 1:
-            _LOGGER.debug("spanledger failed in %s; the app's call is not affected", self._entry_point, exc_info=error)
-        return True
+            with contextlib.suppress(Exception):  # the app's log handlers may raise, and the stack may end here
+                _LOGGER.debug(_MESSAGE, self._entry_point, exc_info=error)

@@ -1,24 +1,34 @@
 """The entry point of `opentelemetry-instrument`: installs the import hooks, and takes everything back."""
 
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 from wrapt import register_post_import_hook
 
 from spanledger_instrumentation import settings
-from spanledger_instrumentation.client import MODULES, Patches
+from spanledger_instrumentation.clients import aiohttp, httpx, requests, urllib3
+from spanledger_instrumentation.clients.patches import Patches
 from spanledger_instrumentation.fence import Fence
+from spanledger_instrumentation.metrics import Metrics
 from spanledger_instrumentation.spans import Spans
 
 __all__ = ["SpanledgerInstrumentor"]
 
 _IMPORT: Final = Fence("import")
+_CLIENTS: Final[Mapping[str, Callable[[Any, Patches], None]]] = {
+    "httpx": httpx.apply,
+    "httpx2": httpx.apply,
+    "urllib3": urllib3.apply,
+    "requests": requests.apply,
+    "aiohttp": aiohttp.apply,
+}
+"""The modules of clients, and what patches each."""
 
 
 class SpanledgerInstrumentor(BaseInstrumentor):
-    """Report each LLM call that httpx or httpx2 sends as a span."""
+    """Report each LLM call that one of the clients sends as a span."""
 
     _patches: Patches | None = None
     _hooked = False
@@ -28,8 +38,10 @@ class SpanledgerInstrumentor(BaseInstrumentor):
         return ()
 
     def _instrument(self, **kwargs: Any) -> None:
-        self._patches = Patches(Spans(kwargs.get("tracer_provider")), settings.load())
-        for name in MODULES:
+        chosen = settings.load()
+        metrics = Metrics(kwargs.get("meter_provider"), old_names=chosen.old_metrics)
+        self._patches = Patches(Spans(kwargs.get("tracer_provider"), metrics), chosen)
+        for name in _CLIENTS:
             if not self._hooked:
                 register_post_import_hook(self._imported, name)
             elif name in sys.modules:
@@ -45,4 +57,4 @@ class SpanledgerInstrumentor(BaseInstrumentor):
         # An exception here would make the app's import fail. Without patches (uninstrumented) the hook does nothing.
         with _IMPORT:
             if self._patches is not None:
-                self._patches.apply(module)
+                _CLIENTS[module.__name__](module, self._patches)

@@ -199,6 +199,16 @@ def test_no_content_leaves_the_collector_under_any_name_that_an_instrumentation_
     assert arrived[0].status.code == Status.STATUS_CODE_ERROR
 
 
+def test_the_list_has_a_place_for_all_that_is_documented_and_for_no_content() -> None:
+    """What the real collector shows below, at once and without one."""
+    (listed,) = re.findall(r'keep_matching_keys\(span\.attributes, \\"(.*?)\\"\)', CONFIG.read_text(), flags=re.DOTALL)
+    pattern = re.compile(re.sub(r"\$\{env:\w+:-(.*?)\}", r"\1", listed.replace("\\\n", "").replace(" ", "")))
+    documented = re.findall(r"^\| `([^`]+)` \|", CONTRACT.read_text(), flags=re.MULTILINE)
+    assert documented
+    assert [name for name in {*documented, *SPAN_ATTRIBUTES} if not pattern.match(name)] == []
+    assert [name for name in CONTENT_ATTRIBUTES if pattern.match(name)] == []
+
+
 def test_all_that_the_exporter_reads_and_the_instrumentation_writes_passes_unchanged(collector: Collector) -> None:
     documented = re.findall(r"^\| `([^`]+)`", CONTRACT.read_text(), re.MULTILINE)
     assert "gen_ai.request.model" in documented

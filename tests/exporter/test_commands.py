@@ -77,7 +77,7 @@ def test_entries_prints_every_stored_field(filled: str) -> None:
 
     times = {"start_ns", "end_ns", "received_ns"}
     stored = {name.removesuffix("_ns") if name in times else name for name in (column.name for column in entries.c)}
-    assert set(lines[0]) == stored | {"cost_usd"}
+    assert set(lines[0]) == stored | {"cost_usd", "provider_cost_usd"}
 
 
 @pytest.mark.parametrize(
@@ -149,6 +149,33 @@ def test_explain_names_every_factor_and_its_source(filled: str, book: PriceBook,
     text = ran("explain", str(explained["entry"]["entry_id"]), "--ledger", filled)
     assert "cost 0.000024 USD (priced)" in text
     assert book.book_id in text
+
+
+def test_explain_shows_what_else_was_reported_and_the_provider_s_own_cost(ledger_url: str, book: PriceBook) -> None:
+    database = open_database(ledger_url)
+    ledger = Ledger(database, cells_max=100)
+    ledger.keep_book(book)
+    names = {"provider": "mistral_ai", "operation": "ocr", "request_model": "mistral-ocr-2505", "response_model": None}
+    ledger.append([priced(book, **names, usage=Usage(pages=3), provider_cost_pusd=3_500_000_000)])
+    database.close()
+    text = ran("explain", "1", "--ledger", ledger_url)
+    assert "cost 0.003 USD (priced)" in text
+    assert "the provider itself says 0.0035 USD" in text
+    assert "also reported: pages 3" in text
+    explained = json.loads(ran("explain", "1", "--ledger", ledger_url, "--json"))
+    assert explained["lines"] == [
+        {"unit": "pages", "quantity": 3, "price_key": "input_document_kpages", "usd_per_unit": "0.001", "usd": "0.003"}
+    ]
+    assert explained["price"]["provider_cost_usd"] == "0.0035"
+
+
+def test_explain_says_why_a_call_is_free(ledger_url: str, book: PriceBook) -> None:
+    database = open_database(ledger_url)
+    ledger = Ledger(database, cells_max=100)
+    ledger.keep_book(book)
+    ledger.append([priced(book, operation="moderation", usage=Usage(), usage_status="none")])
+    database.close()
+    assert "cost 0 USD (free: openai bills nothing for moderation)" in ran("explain", "1", "--ledger", ledger_url)
 
 
 def test_explain_says_why_there_is_no_price(filled: str) -> None:

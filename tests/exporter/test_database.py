@@ -3,13 +3,60 @@
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
 
+import spanledger_exporter
 from spanledger_exporter.database import Database, open_database, open_readonly, parse_url, shown
 from spanledger_exporter.errors import ConfigError, LedgerError, UnavailableError
+from spanledger_exporter.filters import Filter
+from spanledger_exporter.ledger import Ledger
+from spanledger_exporter.prices import PriceBook
+from spanledger_exporter.reader import Reader
+from spanledger_exporter.records import Usage
 from spanledger_exporter.schema import metadata
+from tests.exporter.calls import priced
+
+# What the first release wrote for one call.
+ENTRY_0001 = """
+INSERT INTO entries (end_ns, span_id, trace_id, start_ns, received_ns, scope, dialect, provider, operation,
+    response_model, stream, outcome, usage_status, input_tokens, output_tokens, price_status, cost_pusd, price_book_id)
+VALUES (1795000000000000000, :span_id, :trace_id, 1794999999000000000, 1795000001000000000, 'spanledger', 'otel',
+    'openai', 'chat', 'gpt-4o-mini', :stream, 'ok', 'reported', 9, 2, 'priced', 2550000, NULL)
+"""
+
+
+def make_ledger_of(revision: str, url: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", f"{Path(spanledger_exporter.__file__).parent}/migrations")
+    config.set_main_option("path_separator", "os")
+    engine = create_engine(parse_url(url))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+        values = {"span_id": b"s" * 8, "trace_id": b"t" * 16, "stream": False}
+        connection.execute(text(ENTRY_0001), values)
+    engine.dispose()
+
+
+def test_a_ledger_of_the_first_release_is_brought_up_to_date_with_its_entries(ledger_url: str, book: PriceBook) -> None:
+    make_ledger_of("0001", ledger_url)
+    with pytest.raises(LedgerError, match="`spanledger serve` brings an older ledger up to date"):
+        open_readonly(ledger_url)
+    database = open_database(ledger_url)
+    ledger = Ledger(database, cells_max=10)
+    ledger.keep_book(book)
+    ledger.append([priced(book, usage=Usage(1, 1, pages=3), provider_cost_pusd=7)])
+    database.close()
+    with Reader(ledger_url) as reader:
+        new, old = reader.entries(Filter())
+    assert (old["input_tokens"], old["cost_usd"], old["other_usage"], old["provider_cost_usd"]) == (
+        9, "0.00000255", {}, None
+    )  # fmt: skip
+    assert (new["other_usage"], new["provider_cost_usd"]) == ({"pages": 3}, "0.000000000007")
 
 
 def test_the_migrations_make_the_schema_that_the_code_declares(database: Database) -> None:

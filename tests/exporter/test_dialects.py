@@ -82,12 +82,94 @@ def test_figures_that_cannot_be_counts_are_refused_and_counted(value: Value) -> 
     assert got.records[0].usage_status == "partial"
 
 
+FOREIGN = {key: value for key, value in CHAT.items() if not key.startswith(("gen_ai.usage.", "spanledger."))}
+SPARSE = {attribute: name for attribute, name in dialects._SPARSE_USAGE_NAMES.items() if name != "input_audio_ms"}
+
+
+@pytest.mark.parametrize(("attribute", "name"), SPARSE.items())
+def test_every_sparse_class_is_read_and_refused_where_it_is_no_count(attribute: str, name: str) -> None:
+    assert getattr(record({**CHAT, attribute: 7}).usage, name) == 7
+    assert getattr(record(CHAT).usage, name) is None
+    refused = understand({**CHAT, attribute: -7})
+    assert (getattr(refused.records[0].usage, name), refused.refused_figures) == (None, 1)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"), [(9, 9000), (9.4, 9400), ("8.47", 8470), (8.4700002670288, 8470), (0.0005, 0), (0.0015, 2)]
+)
+def test_seconds_are_whole_milliseconds(seconds: Value, expected: int) -> None:
+    assert record({**CHAT, "spanledger.usage.input_audio_seconds": seconds}).usage.input_audio_ms == expected
+
+
+@pytest.mark.parametrize("value", [-0.5, math.nan, math.inf, "soon", "1e999999999", "1" * 50, True, 10**10])
+def test_seconds_that_cannot_be_are_refused_and_counted(value: Value) -> None:
+    got = understand({**CHAT, "spanledger.usage.input_audio_seconds": value})
+    assert (got.records[0].usage.input_audio_ms, got.refused_figures) == (None, 1)
+
+
+COST = {"gen_ai.usage.cost.currency": "USD", "gen_ai.usage.cost.source": "provider"}
+
+
+@pytest.mark.parametrize(
+    ("amount", "expected"),
+    [(0.00014, 140_000_000), (0, 0), ("0.1", 10**11), (1e-12, 1), (2.5e-12, 2), (9_000_000, 9 * 10**18)],
+)
+def test_the_provider_s_own_cost_is_read_to_the_pico_dollar(amount: Value, expected: int) -> None:
+    got = record({**CHAT, **COST, "gen_ai.usage.cost.amount": amount})
+    assert (got.provider_cost_pusd, got.usage_status) == (expected, "reported")
+
+
+@pytest.mark.parametrize(
+    "cost",
+    [
+        {**COST, "gen_ai.usage.cost.amount": -0.1},
+        {**COST, "gen_ai.usage.cost.amount": math.nan},
+        {**COST, "gen_ai.usage.cost.amount": math.inf},
+        {**COST, "gen_ai.usage.cost.amount": 1e7},
+        {**COST, "gen_ai.usage.cost.amount": "a lot"},
+        {**COST, "gen_ai.usage.cost.amount": True},
+        {**COST, "gen_ai.usage.cost.amount": 0.1, "gen_ai.usage.cost.currency": "EUR"},
+        {"gen_ai.usage.cost.amount": 0.1},
+    ],
+)
+def test_a_cost_that_cannot_be_or_is_not_in_usd_is_refused_and_harms_no_other_figure(cost: dict[str, Value]) -> None:
+    got = understand({**CHAT, **cost})
+    assert (got.records[0].provider_cost_pusd, got.refused_figures) == (None, 1)
+    assert got.records[0].usage_status == "reported"
+
+
+def test_a_cost_that_the_sender_computed_is_not_the_provider_s() -> None:
+    local = {**COST, "gen_ai.usage.cost.amount": 0.1, "gen_ai.usage.cost.source": "local"}
+    got = understand({**CHAT, **local})
+    assert (got.records[0].provider_cost_pusd, got.refused_figures) == (None, 0)
+
+
+def test_pages_of_a_request_that_has_them_annotated_are_annotated_pages() -> None:
+    pages = {**FOREIGN, "gen_ai.operation.name": "ocr", "spanledger.usage.pages": 3}
+    assert record(pages).usage == Usage(pages=3)
+    assert record({**pages, "spanledger.request.annotated": True}).usage == Usage(pages=3, annotated_pages=3)
+
+
+def test_a_batch_without_figures_has_no_usage() -> None:
+    """How many requests it had says nothing of what they used."""
+    got = record({**FOREIGN, "spanledger.batch.requests": 12})
+    assert (got.usage, got.usage_status) == (Usage(requests=12), "unreported")
+
+
+def test_an_estimate_is_kept_and_is_no_report() -> None:
+    estimate = {"spanledger.estimate.output_tokens": 40, "spanledger.usage.status": "unreported"}
+    got = record({**FOREIGN, **estimate})
+    assert (got.usage, got.usage_status) == (Usage(estimated_output_tokens=40), "unreported")
+
+
+@pytest.mark.parametrize("owner", ["openai", "anthropic", "spanledger"])
+def test_the_served_tier_is_read_whoever_says_it(owner: str) -> None:
+    assert record({**CHAT, f"{owner}.response.service_tier": "batch"}).service_tier == "batch"
+
+
 @pytest.mark.parametrize("value", ["20", 20.0])
 def test_figures_sent_as_texts_or_doubles_are_read(value: Value) -> None:
     assert record({**CHAT, "gen_ai.usage.output_tokens": value}).usage.output_tokens == 20
-
-
-FOREIGN = {key: value for key, value in CHAT.items() if not key.startswith(("gen_ai.usage.", "spanledger."))}
 
 
 @pytest.mark.parametrize(
@@ -104,6 +186,14 @@ FOREIGN = {key: value for key, value in CHAT.items() if not key.startswith(("gen
         ({"error.type": "429"}, True, "none"),
         ({"error.type": "whatever", "http.response.status_code": 500}, True, "none"),
         ({"gen_ai.usage.input_tokens": 1, "gen_ai.operation.name": "embeddings"}, False, "reported"),
+        ({"gen_ai.usage.input_tokens": 1, "gen_ai.operation.name": "rerank"}, False, "reported"),
+        ({"spanledger.usage.pages": 3, "gen_ai.operation.name": "ocr"}, False, "reported"),
+        ({"spanledger.usage.search_units": 1, "gen_ai.operation.name": "rerank"}, False, "reported"),
+        ({"spanledger.usage.input_audio_seconds": 9.5, "gen_ai.operation.name": "transcription"}, False, "reported"),
+        ({"spanledger.usage.input_characters": 40, "gen_ai.operation.name": "speech"}, False, "reported"),
+        ({"spanledger.usage.output_images": 1, "gen_ai.operation.name": "image_generation"}, False, "reported"),
+        ({"spanledger.usage.output_images": 1, "gen_ai.operation.name": "image_generation"}, True, "partial"),
+        ({**COST, "gen_ai.usage.cost.amount": 0.1}, False, "partial"),
     ],
 )
 def test_a_foreign_span_is_judged_by_its_figures(usage: dict[str, Value], failed: bool, status: str) -> None:
@@ -113,6 +203,11 @@ def test_a_foreign_span_is_judged_by_its_figures(usage: dict[str, Value], failed
 def test_a_status_that_the_figures_contradict_is_not_believed() -> None:
     assert record({**CHAT, "spanledger.usage.status": "none"}).usage_status == "reported"
     assert record({**FOREIGN, "spanledger.usage.status": "reported"}).usage_status == "unreported"
+
+
+@pytest.mark.parametrize("figure", [{"spanledger.usage.pages": 3}, {**COST, "gen_ai.usage.cost.amount": 0.1}])
+def test_a_call_without_tokens_is_reported_if_it_says_so_and_has_another_figure(figure: dict[str, Value]) -> None:
+    assert record({**FOREIGN, **figure, "spanledger.usage.status": "reported"}).usage_status == "reported"
 
 
 def test_a_failed_call_names_its_error() -> None:

@@ -37,6 +37,31 @@ def test_an_appended_call_is_an_entry_and_part_of_its_sums(ledger: Ledger, ledge
     assert (entry["start"], entry["end"]) == ("2026-11-18T11:06:39.000000000Z", "2026-11-18T11:06:40.000000000Z")
 
 
+@pytest.mark.parametrize(
+    "usage",
+    [
+        Usage(*range(1, len(Usage._fields) + 1)),
+        Usage(*[0] * len(Usage._fields)),
+        Usage(),
+        Usage(pages=3),
+        Usage(100, 20, input_text_tokens=100),
+    ],
+    ids=["every class", "all reported as zero", "none", "no tokens", "a class without a column"],
+)
+def test_an_entry_gives_back_the_record_that_made_it(
+    ledger: Ledger, ledger_url: str, book: PriceBook, usage: Usage
+) -> None:
+    sent = priced(book, usage=usage, provider_cost_pusd=123)
+    ledger.append([sent])
+    with Reader(ledger_url) as reader:
+        document, record, kept = reader.entry(sent.record.span_id.hex())
+    assert record == sent.record
+    assert kept.book_id == book.book_id
+    figures = {name: figure for name, figure in usage._asdict().items() if figure is not None}
+    assert {name: figure for name, figure in document.items() if name in figures} | document["other_usage"] == figures
+    assert document["provider_cost_usd"] == "0.000000000123"
+
+
 def test_the_same_batch_twice_gives_one_entry_each(ledger: Ledger, book: PriceBook) -> None:
     batch = [priced(book) for _ in range(3)]
     assert len(ledger.append(batch).new) == 3

@@ -60,6 +60,16 @@ def test_counters_move_with_each_commit(ledger: Ledger, spent: list[PricedRecord
     assert value(registry, "genai_unreported_calls_total", usage_status="unreported") == 1
     assert value(registry, "genai_unpriced_calls_total", reason="unreported_usage") == 1
     assert value(registry, "genai_unpriced_calls_total", reason="unknown_model", model="mystery") == 1
+
+
+def test_a_call_that_is_free_without_figures_is_no_unreported_spend(ledger: Ledger, book: PriceBook) -> None:
+    registry, metrics = metrics_of(ledger)
+    metrics.committed(
+        ledger.append([priced(book, operation="moderation", usage=Usage(), usage_status="unreported")]), 0
+    )
+    samples = [sample for family in registry.collect() for sample in family.samples]
+    assert [sample for sample in samples if sample.name == "genai_unreported_calls_total"] == []
+    assert [sample.value for sample in samples if sample.name == "genai_cost_usd_total"] == [0]
     assert value(registry, "genai_cost_usd_total", model="mystery") is None
 
 

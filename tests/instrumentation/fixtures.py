@@ -6,6 +6,7 @@ from spanledger_instrumentation.body import Body
 from spanledger_instrumentation.providers import anthropic_messages, openai_chat, openai_responses
 from spanledger_instrumentation.providers.wire import Wire
 from spanledger_instrumentation.usage import Answer, Usage
+from tests.instrumentation import openai_family
 
 DATA = Path(__file__).parent.parent / "data"
 
@@ -52,8 +53,7 @@ _MESSAGE = {
     "id": "msg_C1",
     "model": "claude-opus-4-5-20251101",
     "service_tier": "priority",
-    "inference_geo": "us",
-    "speed": "fast",
+    "details": {"anthropic.response.inference_geo": "us", "anthropic.response.speed": "fast"},
     "begun": True,
 }
 _BOTH = ("stop", "length")
@@ -88,6 +88,7 @@ STREAMS: dict[str, tuple[Wire, Answer]] = {
         anthropic_messages.WIRE,
         Answer(**_MESSAGE, usage=MESSAGE_BEGUN, error_type="overloaded_error"),
     ),
+    **openai_family.STREAMS,
 }
 
 

@@ -1,4 +1,5 @@
 import gzip
+import tracemalloc
 import zlib
 
 import pytest
@@ -105,3 +106,56 @@ def test_an_unknown_shape_has_no_figures(content: bytes) -> None:
 def test_an_encoding_that_nothing_can_decode_is_refused() -> None:
     with pytest.raises(UnknownEncodingError, match="lzma"):
         stream_body(openai_chat.WIRE, "lzma")
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
+def test_a_stream_is_read_event_by_event_with_empty_chunks_between(name: str, line_end: bytes) -> None:
+    wire, answer = STREAMS[name]
+    events = [event + 2 * line_end for event in load(name).rstrip().replace(b"\n", line_end).split(2 * line_end)]
+    assert fed(stream_body(wire), *(piece for event in events for piece in (event, b""))) == answer
+
+
+@given(
+    name=st.sampled_from(NAMES),
+    repeated=st.lists(st.tuples(st.integers(0, 30), st.integers(1, 4)), max_size=6),
+    places=PLACES,
+)
+def test_repeated_events_read_the_same_however_they_are_cut(
+    name: str, repeated: list[tuple[int, int]], places: list[int]
+) -> None:
+    wire, _ = STREAMS[name]
+    events = [event + b"\n\n" for event in load(name).rstrip().split(b"\n\n")]
+    for place, times in repeated:
+        at = place % len(events)
+        events[at:at] = [events[at]] * times
+    whole = fed(stream_body(wire), b"".join(events))
+    assert fed(stream_body(wire), *events) == whole
+    assert fed(stream_body(wire), *cut(b"".join(events), places)) == whole
+
+
+LONG = b"data: " + b"x" * 48_000
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [b"data: {}\n\n"] * 1000,
+        [LONG],
+        [b"data: " + b"x" * 400_000, *[b"y" * 15_000] * 9],
+        [LONG + b"\n", LONG],
+        [LONG + b"\n" + LONG + b"\n", LONG],
+    ],
+    ids=["events", "a long line", "an endless line", "two long lines", "three long lines"],
+)
+def test_an_open_stream_holds_at_most_64_kib(pieces: list[bytes]) -> None:
+    wire, _ = STREAMS["anthropic/message_stream.sse"]
+    stream_body(wire).feed(b"data: {}\n\n")
+    tracemalloc.start()
+    try:
+        held = stream_body(wire)
+        for piece in pieces:
+            held.feed(piece)
+        assert tracemalloc.get_traced_memory()[0] < 64 * 1024
+    finally:
+        tracemalloc.stop()

@@ -1,16 +1,18 @@
 """Recorded traffic, replayed through plain clients and the real SDKs: the span has the tokens of the recording.
 
-What the recording says is read here a second time, independently of the parsers and from the whole body.
+`python -m tests.instrumentation.test_recordings` prints the tables of docs/recordings.md.
 """
 
-import gzip
 import json
 import os
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import anthropic
+import anyio
 import httpx
 import httpx2
 import openai
@@ -22,24 +24,28 @@ from openai.types.responses import Response, ResponseStreamEvent
 
 from tests import recordings
 from tests.instrumentation.conftest import Spans
+from tests.instrumentation.readings import decoded, documents, expected, failed, format_of, streamed
 from tests.recordings import Interaction
 from tests.wire_server import Reply, Request, WireServer
 
-OPERATIONS = ("chat/completions", "responses", "embeddings", "messages")
-OTHER_REASONS = {
-    "GET": "not a call of a model: GET",
-    "/v1/completions": "legacy completions are not supported yet",
-    "/v1/complete": "Anthropic's legacy API reports no usage",
-    "/v1/images/generations": "images are not supported yet",
-    "/v2/chat": "another wire format: Cohere",
-    "/invoke": "another wire format: Bedrock",
-    "/search": "not a model: Tavily",
-    "/v1/traces/ingest": "not a call of a model: OpenAI's trace upload",
-    "/v1/assistants": "assistants are not supported",
-    "/v1/threads": "assistants are not supported",
-    "/": "another wire format: Hugging Face",
-}
+PAGE = Path(__file__).parents[2] / "docs" / "recordings.md"
 CHUNK_BYTES = 997
+KEPT_HEADERS = ("content-type", "content-encoding", "x-request-id", "request-id")
+# Method, host and path -> why it is not read. Whatever matches nothing here, and no format, fails the test.
+REASONS = (
+    (
+        r"GET generativelanguage.*/interactions/",
+        "a poll; its usage is counted once (`tests/instrumentation/test_late.py`)",
+    ),
+    (r"\S+ api\.openai\.com/v1/(?:assistants|threads)", "the Assistants API, which OpenAI has withdrawn"),
+    (r"POST api\.openai\.com/v1/traces/ingest", "no model: OpenAI's trace upload"),
+    (r"\S+ api\.smith\.langchain\.com/", "no model: LangSmith"),
+    (r"POST api\.tavily\.com/", "no model: a search engine"),
+    (r"GET upload\.wikimedia\.org/", "no model: a picture"),
+    (r"POST api\.anthropic\.com/v1/complete$", "Anthropic's legacy text completions report no usage"),
+    (r"POST api\.writer\.com/v1/completions", "Writer's text completions report no usage"),
+    (r"POST \S+\.endpoints\.huggingface\.cloud/$", "Hugging Face's text generation: its path, `/`, says nothing"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -53,121 +59,40 @@ def recorded() -> list[Interaction]:
         pytest.skip(f"the recordings cannot be downloaded here: {error}")
 
 
+@pytest.fixture(scope="module")
+def supported(recorded: list[Interaction]) -> list[Interaction]:
+    """The interactions of supported operations."""
+    return [interaction for interaction in recorded if format_of(interaction)]
+
+
 @pytest.fixture
-def supported(recorded: list[Interaction], server: WireServer) -> list[Interaction]:
-    """The interactions of supported operations, served by number."""
-    found = [interaction for interaction in recorded if operation(interaction)]
+def served(supported: list[Interaction], server: WireServer) -> list[Interaction]:
+    """The same, served by number."""
 
     def answer(request: Request) -> Reply:
-        interaction = found[int(request.headers["x-replay"])]
+        interaction = supported[int(request.headers["x-replay"])]
         kept = {name: value for name, value in interaction.headers.items() if name in KEPT_HEADERS}
-        body = interaction.response
-        return Reply(
-            status=interaction.status,
-            headers=kept,
-            pieces=[body[at : at + CHUNK_BYTES] for at in range(0, len(body), CHUNK_BYTES)],
-        )
+        return Reply(status=interaction.status, headers=kept, pieces=list(pieces(interaction)))
 
     server.answer = answer
-    return found
+    return supported
 
 
-KEPT_HEADERS = ("content-type", "content-encoding", "x-request-id", "request-id")
-
-
-def operation(interaction: Interaction) -> str | None:
-    """Name the supported operation of a recorded request."""
-    if interaction.method != "POST":
-        return None
-    if "/threads/" in interaction.path:  # the messages of a thread are not those of a model
-        return None
-    return next((name for name in OPERATIONS if interaction.path.endswith("/" + name)), None)
-
-
-def decoded(interaction: Interaction) -> bytes:
-    """Give the body as an app sees it."""
-    encoded = interaction.headers.get("content-encoding") == "gzip"
-    return gzip.decompress(interaction.response) if encoded else interaction.response
-
-
-# --- the independent reading ---
-
-
-def said(interaction: Interaction) -> dict[str, Any]:
-    """Read the usage that the provider sent, `{}` where there is none."""
-    if not 200 <= interaction.status < 300:
-        return {}
-    body = decoded(interaction).decode()
-    if body.lstrip().startswith("{"):
-        return json.loads(body).get("usage") or {}
-    merged: dict[str, Any] = {}
-    for event in events(body):
-        usage = event.get("usage") or (event.get("response") or event.get("message") or {}).get("usage")
-        merged.update({name: value for name, value in (usage or {}).items() if value is not None})
-    return merged
-
-
-def events(body: str) -> Iterator[dict[str, Any]]:
-    """Read the events of a stream."""
-    for line in body.splitlines():
-        if line.startswith("data:") and line[5:].strip() != "[DONE]":
-            yield json.loads(line[5:])
-
-
-def expected(name: str, usage: Mapping[str, Any]) -> dict[str, int]:
-    """Say which attributes a usage makes."""
-    read = {"chat/completions": of_chat, "embeddings": of_chat, "responses": of_responses, "messages": of_messages}[
-        name
-    ]
-    return {attribute: value for attribute, value in read(usage).items() if value is not None}
-
-
-def of_chat(usage: Mapping[str, Any]) -> dict[str, Any]:
-    prompt, completion = usage.get("prompt_tokens_details") or {}, usage.get("completion_tokens_details") or {}
-    return {
-        "gen_ai.usage.input_tokens": usage.get("prompt_tokens"),
-        "gen_ai.usage.output_tokens": usage.get("completion_tokens"),
-        "gen_ai.usage.cache_read.input_tokens": prompt.get("cached_tokens"),
-        "gen_ai.usage.cache_write.input_tokens": prompt.get("cache_write_tokens"),
-        "gen_ai.usage.audio.input_tokens": prompt.get("audio_tokens"),
-        "gen_ai.usage.image.input_tokens": prompt.get("image_tokens"),
-        "gen_ai.usage.reasoning.output_tokens": completion.get("reasoning_tokens"),
-        "gen_ai.usage.audio.output_tokens": completion.get("audio_tokens"),
-    }
-
-
-def of_responses(usage: Mapping[str, Any]) -> dict[str, Any]:
-    details = usage.get("input_tokens_details") or {}
-    return {
-        "gen_ai.usage.input_tokens": usage.get("input_tokens"),
-        "gen_ai.usage.output_tokens": usage.get("output_tokens"),
-        "gen_ai.usage.cache_read.input_tokens": details.get("cached_tokens"),
-        "gen_ai.usage.cache_write.input_tokens": details.get("cache_write_tokens"),
-        "gen_ai.usage.reasoning.output_tokens": (usage.get("output_tokens_details") or {}).get("reasoning_tokens"),
-    }
-
-
-def of_messages(usage: Mapping[str, Any]) -> dict[str, Any]:
-    lifetimes = usage.get("cache_creation") or {}
-    parts = [usage.get(name) for name in ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")]
-    return {
-        "gen_ai.usage.input_tokens": sum(part or 0 for part in parts) if usage else None,
-        "gen_ai.usage.output_tokens": usage.get("output_tokens"),
-        "gen_ai.usage.cache_read.input_tokens": usage.get("cache_read_input_tokens"),
-        "gen_ai.usage.cache_write.input_tokens": usage.get("cache_creation_input_tokens"),
-        "anthropic.usage.cache_creation.ephemeral_5m_input_tokens": lifetimes.get("ephemeral_5m_input_tokens"),
-        "anthropic.usage.cache_creation.ephemeral_1h_input_tokens": lifetimes.get("ephemeral_1h_input_tokens"),
-        "spanledger.usage.web_search_requests": (usage.get("server_tool_use") or {}).get("web_search_requests"),
-    }
+def pieces(interaction: Interaction) -> Iterator[bytes]:
+    """Cut the recorded bytes where no event ends."""
+    body = interaction.response
+    return (body[at : at + CHUNK_BYTES] for at in range(0, len(body), CHUNK_BYTES))
 
 
 def check(interaction: Interaction, spans: Spans) -> None:
     """Compare the only span with the recording, class by class, then forget it."""
-    name = operation(interaction)
-    assert name is not None
     attributes = spans.attributes()
-    wanted = expected(name, said(interaction))
-    usage = {key: value for key, value in attributes.items() if ".usage." in key and key != "spanledger.usage.status"}
+    form = format_of(interaction)
+    assert form is not None
+    assert attributes["gen_ai.operation.name"] == form.operation, interaction.source
+    wanted = expected(interaction)
+    beside = ("spanledger.usage.status", "gen_ai.usage.cost.")
+    usage = {name: value for name, value in attributes.items() if ".usage." in name and not name.startswith(beside)}
     assert usage == wanted, interaction.source
     status = "reported" if wanted else "none" if failed(interaction) else "unreported"
     assert attributes.get("spanledger.usage.status") == status, interaction.source
@@ -176,75 +101,173 @@ def check(interaction: Interaction, spans: Spans) -> None:
     spans.clear()
 
 
-def failed(interaction: Interaction) -> bool:
-    """Tell a refusal, also where it came with a status of 200 (Azure's content filter)."""
-    return not 200 <= interaction.status < 300 or decoded(interaction).lstrip().startswith(b'{ "error"')
+# --- the census ---
+
+
+def reason(interaction: Interaction) -> str:
+    """Say why an interaction is not read."""
+    url = f"{interaction.method} {interaction.host}{interaction.path}"
+    return next((why for pattern, why in REASONS if re.match(pattern, url)), f"unknown: {url}")
+
+
+def test_every_recorded_interaction_is_replayed_or_counted_with_a_reason(recorded: list[Interaction]) -> None:
+    assert len({interaction.source for interaction in recorded}) == 786
+    left_out = {reason(interaction) for interaction in recorded if not format_of(interaction)}
+    assert left_out == {why for _, why in REASONS}
+
+
+def test_the_census_in_the_docs_is_what_was_recorded(recorded: list[Interaction], spans: Spans) -> None:
+    text = PAGE.read_text()
+    for table in census(recorded, providers(recorded, spans)):
+        assert table in text
+
+
+def providers(recorded: list[Interaction], spans: Spans) -> dict[int, str]:
+    """Ask the instrumentation whose each supported interaction is."""
+    found: dict[int, str] = {}
+    for number, interaction in enumerate(recorded):
+        if format_of(interaction):
+            with httpx.Client(transport=Sync(interaction)) as client:
+                client.post(*url_of(interaction), content=interaction.request, headers=JSON)
+            found[number] = spans.attributes()["gen_ai.provider.name"]
+            spans.clear()
+    return found
+
+
+def census(recorded: list[Interaction], providers: Mapping[int, str]) -> Iterator[str]:
+    """Make the tables of the page."""
+    rows: dict[tuple[str, str], Counter[str]] = {}
+    for number, provider in providers.items():
+        interaction = recorded[number]
+        form = format_of(interaction)
+        assert form is not None
+        row = rows.setdefault((provider, form.operation), Counter())
+        kind = "refused" if failed(interaction) else "usage" if expected(interaction) else "without"
+        row.update(["interactions", kind, *(["streams"] if streamed(interaction) else [])])
+    columns = ("interactions", "streams", "usage", "without", "refused")
+    heads = ("provider", "operation", "interactions", "of them streams", "usage equal", "no usage in it", "refused")
+    head = f"| {' | '.join(heads)} |\n{'|---' * len(heads)}|\n"
+    yield head + "".join(
+        f"| `{provider}` | {operation} | " + " | ".join(str(row[name]) for name in columns) + " |\n"
+        for (provider, operation), row in sorted(rows.items())
+    )
+    left_out = Counter(reason(interaction) for interaction in recorded if not format_of(interaction))
+    yield "| not read | interactions |\n|---|---|\n" + "".join(
+        f"| {why} | {count} |\n" for why, count in sorted(left_out.items())
+    )
 
 
 # --- the replays ---
 
 
-def test_every_recorded_interaction_is_replayed_or_counted_with_a_reason(recorded: list[Interaction]) -> None:
-    replayed = Counter(filter(None, map(operation, recorded)))
-    left_out = Counter(reason(interaction) for interaction in recorded if not operation(interaction))
-    assert replayed == {"chat/completions": 446, "responses": 69, "embeddings": 63, "messages": 90}
-    assert left_out == {
-        "not a call of a model: GET": 180,
-        "legacy completions are not supported yet": 97,
-        "assistants are not supported": 54,
-        "not a call of a model: OpenAI's trace upload": 16,
-        "not a model: Tavily": 10,
-        "another wire format: Cohere": 9,
-        "another wire format: Bedrock": 6,
-        "images are not supported yet": 5,
-        "Anthropic's legacy API reports no usage": 3,
-        "another wire format: Hugging Face": 3,
+JSON = {"content-type": "application/json"}
+
+
+class Sync(httpx.BaseTransport, httpx2.BaseTransport):
+    """A transport that answers with the recorded bytes, whatever it is asked."""
+
+    def __init__(self, interaction: Interaction) -> None:
+        self._interaction = interaction
+
+    def handle_request(self, request: Any) -> Any:
+        library: Any = httpx if isinstance(request, httpx.Request) else httpx2
+        return response(library, self._interaction)
+
+
+class Async(httpx.AsyncBaseTransport, httpx2.AsyncBaseTransport):
+    """The same for the async clients."""
+
+    def __init__(self, interaction: Interaction) -> None:
+        self._interaction = interaction
+
+    async def handle_async_request(self, request: Any) -> Any:
+        library: Any = httpx if isinstance(request, httpx.Request) else httpx2
+        return response(library, self._interaction)
+
+
+class Body(httpx.SyncByteStream, httpx.AsyncByteStream, httpx2.SyncByteStream, httpx2.AsyncByteStream):
+    """The recorded bytes in pieces."""
+
+    def __init__(self, interaction: Interaction) -> None:
+        self._interaction = interaction
+
+    def __iter__(self) -> Iterator[bytes]:
+        return pieces(self._interaction)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in pieces(self._interaction):
+            yield piece
+
+
+def response(library: Any, interaction: Interaction) -> Any:
+    """Answer as the provider did. Lengths are left out: some recorders kept those of the encoded body."""
+    kept = {
+        name: value
+        for name, value in interaction.headers.items()
+        if name not in ("content-length", "transfer-encoding")
     }
+    return library.Response(interaction.status, headers=kept, stream=Body(interaction))
 
 
-def reason(interaction: Interaction) -> str:
-    """Say why an interaction is not replayed."""
-    if interaction.method == "GET":
-        return OTHER_REASONS["GET"]
-    if "/threads" in interaction.path:
-        return OTHER_REASONS["/v1/threads"]
-    ends = (text for end, text in OTHER_REASONS.items() if interaction.path.endswith(end))
-    return next(ends, f"unknown: {interaction.path}")
+def url_of(interaction: Interaction) -> tuple[str]:
+    """Give the URL that was asked."""
+    return (f"https://{interaction.host}{interaction.path}",)
 
 
 @pytest.mark.parametrize("library", [httpx, httpx2], ids=["httpx", "httpx2"])
 def test_plain_clients_get_the_recorded_bytes_and_the_span_gets_the_recorded_tokens(
-    library: Any, supported: list[Interaction], server: WireServer, spans: Spans
+    library: Any, supported: list[Interaction], spans: Spans
 ) -> None:
-    with library.Client(base_url=server.url) as client:
-        for number, interaction in enumerate(supported):
-            headers = {"x-replay": str(number), "content-type": "application/json"}
-            asked = {"content": interaction.request, "headers": headers}
-            assert client.post(interaction.path, **asked).content == decoded(interaction)
+    for interaction in supported:
+        asked = {"content": interaction.request, "headers": JSON}
+        with library.Client(transport=Sync(interaction)) as client:
+            assert client.post(*url_of(interaction), **asked).content == decoded(interaction)
             check(interaction, spans)
-            with client.stream("POST", interaction.path, **asked) as response:
-                assert b"".join(response.iter_raw()) == interaction.response
+            with client.stream("POST", *url_of(interaction), **asked) as answer:
+                assert b"".join(answer.iter_raw()) == interaction.response
             check(interaction, spans)
+
+
+@pytest.mark.parametrize("library", [httpx, httpx2], ids=["httpx", "httpx2"])
+def test_async_clients_get_the_recorded_bytes_and_the_span_gets_the_recorded_tokens(
+    library: Any, supported: list[Interaction], spans: Spans
+) -> None:
+    async def replay_all() -> None:
+        for interaction in supported:
+            asked = {"content": interaction.request, "headers": JSON}
+            async with (
+                library.AsyncClient(transport=Async(interaction)) as client,
+                client.stream("POST", *url_of(interaction), **asked) as answer,
+            ):
+                assert b"".join([piece async for piece in answer.aiter_raw()]) == interaction.response
+            check(interaction, spans)
+
+    anyio.run(replay_all)
+
+
+def paths(interaction: Interaction, *ends: str) -> str | None:
+    """Give the end of the path that an SDK asks for, where it is one of these."""
+    return next((end for end in ends if interaction.path.endswith(end)), None)
 
 
 def test_the_openai_sdk_gets_the_recorded_answer_and_the_span_gets_the_recorded_tokens(
-    supported: list[Interaction], server: WireServer, spans: Spans
+    served: list[Interaction], server: WireServer, spans: Spans
 ) -> None:
     with openai.OpenAI(base_url=server.url + "/v1", api_key="test", max_retries=0) as client:
-        for number, interaction in enumerate(supported):
-            name = operation(interaction)
-            if name != "messages":
-                replay(client, f"/{name}", number, interaction)
+        for number, interaction in enumerate(served):
+            path = paths(interaction, "/chat/completions", "/responses", "/embeddings")
+            if path and not interaction.path.startswith("/api/"):  # Ollama's own format
+                replay(client, path, number, interaction)
                 check(interaction, spans)
 
 
 def test_the_anthropic_sdk_gets_the_recorded_answer_and_its_own_span_gets_the_recorded_tokens(
-    supported: list[Interaction], server: WireServer, spans: Spans
+    served: list[Interaction], server: WireServer, spans: Spans
 ) -> None:
     with anthropic.Anthropic(base_url=server.url, api_key="test", max_retries=0) as client:
-        for number, interaction in enumerate(supported):
-            if operation(interaction) == "messages":
-                replay(client, "/v1/messages", number, interaction)
+        for number, interaction in enumerate(served):
+            if path := paths(interaction, "/v1/messages"):
+                replay(client, path, number, interaction)
                 check(interaction, spans)
 
 
@@ -272,7 +295,15 @@ def replay(client: Any, path: str, number: int, interaction: Interaction) -> Non
     raw = client.post(path, **options)
     if body.get("stream"):
         got = [event.to_dict() for event in raw.parse()]
-        sent = [event for event in events(decoded(interaction).decode()) if event.get("type") != "ping"]
+        sent = [event for event in documents(interaction) if event.get("type") != "ping"]
         assert len(got) == len(sent)
     else:
         assert raw.http_response.content == decoded(interaction)
+
+
+if __name__ == "__main__":
+    from tests.instrumentation.conftest import instrumented
+
+    everything, made = list(recordings.interactions()), Spans()
+    with instrumented(made.provider):
+        print("\n".join(census(everything, providers(everything, made))))  # noqa: T201 - what it is for

@@ -22,6 +22,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, Sampler, SamplingResult
 
+from spanledger_instrumentation import outer
 from tests.instrumentation.conftest import Spans, instrumented
 from tests.instrumentation.fixtures import load
 from tests.wire_server import Gate, Reply, WireServer, json_reply, sse_reply
@@ -44,8 +45,11 @@ def names(spans: Spans) -> list[str]:
     [
         {"gen_ai.operation.name": "chat"},
         {"gen_ai.operation.name": "generate_content"},
+        {"gen_ai.operation.name": "text_completion"},
         {"openinference.span.kind": "LLM"},
         {"llm.request.type": "chat"},
+        {"llm.request.type": "completion"},
+        {"llm.request.type": "unknown"},
     ],
 )
 def test_an_outer_span_gets_what_it_lacks_and_keeps_what_it_has(
@@ -67,6 +71,8 @@ def test_an_outer_span_gets_what_it_lacks_and_keeps_what_it_has(
     [
         {},
         {"gen_ai.operation.name": "invoke_agent"},
+        {"gen_ai.operation.name": "execute_tool"},
+        {"gen_ai.operation.name": "unknown"},
         {"openinference.span.kind": "AGENT"},
         {"gen_ai.operation.name": "embeddings"},
         {"openinference.span.kind": "EMBEDDING"},
@@ -108,8 +114,9 @@ def test_an_outer_span_has_the_usage_before_the_app_sees_the_event(server: WireS
     assert spans.attributes()["gen_ai.usage.output_tokens"] == 340
 
 
-def test_a_span_of_another_provider_is_left_alone(server: WireServer, spans: Spans) -> None:
-    private = TracerProvider(resource=Resource({"private": "yes"}))
+@pytest.mark.parametrize("resource", [Resource({"private": "yes"}), None], ids=["of its own", "the same"])
+def test_a_span_of_another_provider_is_left_alone(server: WireServer, spans: Spans, resource: Resource | None) -> None:
+    private = TracerProvider(resource=resource or spans.provider.resource)
     server.reply(CHAT)
     with private.get_tracer("sdk").start_as_current_span("p", attributes={"gen_ai.operation.name": "chat"}) as outer:
         ask(server)
@@ -128,6 +135,44 @@ def test_suppressed_instrumentation_emits_nothing_but_an_outer_span_is_still_enr
         with spans.provider.get_tracer("theirs").start_as_current_span("outer", attributes=mark):
             ask(server)
     assert spans.attributes()["gen_ai.usage.input_tokens"] == 1200
+
+
+@pytest.mark.parametrize(
+    ("operation", "mark"),
+    [
+        ("generate_content", {"gen_ai.operation.name": "chat"}),
+        ("embeddings", {"openinference.span.kind": "EMBEDDING"}),
+        ("rerank", {"openinference.span.kind": "RERANKER"}),
+        ("rerank", {"llm.request.type": "rerank"}),
+        ("transcription", {"gen_ai.operation.name": "transcription"}),
+        ("image_generation", {"gen_ai.operation.name": "image_generation"}),
+    ],
+)
+def test_each_operation_knows_its_outer_span(spans: Spans, operation: str, mark: dict[str, str]) -> None:
+    with spans.provider.get_tracer("theirs").start_as_current_span("outer", attributes=mark) as span:
+        found = outer.find(context.get_current(), spans.provider, operation, suppressed=False)
+        other = outer.find(context.get_current(), spans.provider, "moderation", suppressed=False)
+    assert found is not None
+    assert found.span is span
+    assert other is None
+
+
+def test_a_stream_under_suppression_that_outlives_its_outer_span_is_reported_below_it(
+    server: WireServer, spans: Spans
+) -> None:
+    """Logfire ends its span of the request when the stream begins."""
+    server.reply(STREAM)
+    with httpx2.Client(base_url=server.url) as client:
+        request = client.build_request("POST", "/v1/chat/completions", json={"model": "gpt-5", "stream": True})
+        with (
+            spans.provider.get_tracer("theirs").start_as_current_span("outer", attributes=CHAT_MARK),
+            suppress_instrumentation(),
+        ):
+            response = client.send(request, stream=True)
+        response.read()
+    outer_span, own = spans()
+    assert own.parent == outer_span.context
+    assert (own.attributes or {})["gen_ai.usage.input_tokens"] == 1200
 
 
 class Seen(Sampler):

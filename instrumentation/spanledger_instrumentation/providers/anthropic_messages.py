@@ -27,12 +27,16 @@ from spanledger_instrumentation.providers.values import (
     text,
     word,
 )
-from spanledger_instrumentation.providers.wire import Wire
+from spanledger_instrumentation.providers.wire import Request, Wire
 from spanledger_instrumentation.usage import Answer, Usage
 
 __all__ = ["WIRE", "MessageStream", "read_answer", "read_request"]
 
-
+_DETAILS: Final = (
+    (names.ANTHROPIC_RESPONSE_INFERENCE_GEO, "inference_geo"),
+    (names.ANTHROPIC_RESPONSE_SPEED, "speed"),
+)
+_TEXT: Final = (b'{"type":"content_block_', b'{"type": "content_block_')
 _INPUT: Final = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 
 
@@ -53,9 +57,9 @@ _REQUEST: Final[tuple[Row, ...]] = (
 )
 
 
-def read_request(request: Document) -> dict[str, AttributeValue]:
+def read_request(request: Request) -> dict[str, AttributeValue]:
     """Read the attributes of a request."""
-    return attributes(request, _REQUEST)
+    return attributes(request.document, _REQUEST)
 
 
 def read_error(document: Document) -> str | None:
@@ -84,7 +88,7 @@ class MessageStream:
 
     def event(self, data: bytes, tail: bytes) -> bool:
         """Take an event."""
-        if b'"content_block_' in data[:40]:
+        if data.startswith(_TEXT) or b'"content_block_' in data[:40]:
             return False
         document = Document(data, tail)
         kind = document.read("type")
@@ -120,8 +124,9 @@ class MessageStream:
         self._usage.update((name, value) for name, value in usage.items() if value is not None)
         self.answer.usage = read_usage(self._usage)
         self.answer.service_tier = word(self._usage.get("service_tier"))
-        self.answer.inference_geo = word(self._usage.get("inference_geo"))
-        self.answer.speed = word(self._usage.get("speed"))
+        for name, member in _DETAILS:
+            if (detail := word(self._usage.get(member))) is not None:
+                self.answer.details[name] = detail
 
 
 def read_usage(usage: Mapping[str, object]) -> Usage:

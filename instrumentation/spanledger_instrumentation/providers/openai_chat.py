@@ -1,23 +1,22 @@
-"""OpenAI chat completions: request, answer and stream.
+"""OpenAI chat completions, also as other providers and servers speak them: request, answer and stream.
 
-Shape: {"id", "model", "service_tier", "choices": [{"index", "finish_reason"}], "usage": {"prompt_tokens",
-       "completion_tokens", "prompt_tokens_details": {"cached_tokens", "cache_write_tokens", "audio_tokens",
-       "image_tokens"}, "completion_tokens_details": {"reasoning_tokens", "audio_tokens"}}};
-       streamed in chunks, then [DONE]. Totals include their parts.
-Source: openai 3.54 types/completion_usage.py, types/chat/chat_completion_chunk.py (November 2026).
+Shape: {"id", "model", "service_tier", "choices": [{"index", "finish_reason"}], "usage": see openai_usage};
+       streamed in chunks, then [DONE]. Some send usage in every chunk, some beside choices, Groq also as
+       {"x_groq": {"usage"}}: all of these are one slot.
+Source: openai 3.54 types/chat/chat_completion_chunk.py, groq 1.7 types/chat/chat_completion_chunk.py (November 2026).
 """
 
+import math
 from collections.abc import Mapping
 from typing import Final, cast
 
 from spanledger_instrumentation import attributes as names
 from spanledger_instrumentation.document import Document
-from spanledger_instrumentation.providers.openai_request import choice_count, output_type, read_error
+from spanledger_instrumentation.providers.openai_request import choice_count, output_type, read, read_error
+from spanledger_instrumentation.providers.openai_usage import read_usage
 from spanledger_instrumentation.providers.values import (
     AttributeValue,
     Row,
-    attributes,
-    count,
     error_type,
     finish_reason,
     integer,
@@ -26,14 +25,14 @@ from spanledger_instrumentation.providers.values import (
     text,
     word,
 )
-from spanledger_instrumentation.providers.wire import Wire
-from spanledger_instrumentation.usage import Answer, Usage
+from spanledger_instrumentation.providers.wire import Request, Wire
+from spanledger_instrumentation.usage import Answer
 
-__all__ = ["WIRE", "ChatStream", "read_answer", "read_request", "read_usage"]
+__all__ = ["REQUEST", "WIRE", "ChatStream", "read_answer", "read_head", "read_request", "read_usage"]
 
 CHOICES_MAX: Final = 128
 """Choices of one answer that are looked at: the most that OpenAI lets one ask for."""
-_REQUEST: Final[tuple[Row, ...]] = (
+REQUEST: Final[tuple[Row, ...]] = (
     (names.REQUEST_MODEL, ("model",), text),
     (names.REQUEST_MAX_TOKENS, ("max_completion_tokens",), integer),
     (names.REQUEST_MAX_TOKENS, ("max_tokens",), integer),
@@ -48,11 +47,12 @@ _REQUEST: Final[tuple[Row, ...]] = (
     (names.OUTPUT_TYPE, ("response_format", "type"), output_type),
     (names.OPENAI_REQUEST_SERVICE_TIER, ("service_tier",), word),
 )
+"""What chat and text completions ask for, in the conventions' names."""
 
 
-def read_request(request: Document) -> dict[str, AttributeValue]:
+def read_request(request: Request) -> dict[str, AttributeValue]:
     """Read the attributes of a request."""
-    return attributes(request, _REQUEST)
+    return read(request, REQUEST)
 
 
 def read_answer(document: Document) -> Answer:
@@ -91,10 +91,11 @@ class ChatStream:
         answer.begun = answer.begun or choices is not None or answer.id is not None
         if isinstance(choices, list):
             self._take_reasons(cast("list[object]", choices))
-        if usage := members(document.read("usage")):
-            answer.usage = read_usage(usage)
-        if error := document.read("error"):
-            answer.error_type = error_type(members(error).get("code"), members(error).get("type")) or "_OTHER"
+        if usage := _usage(document):
+            answer.usage = read_usage(usage, model=answer.model)
+            answer.service_tier = word(usage.get("service_tier")) or answer.service_tier  # Mistral
+        if error := document.read("error") or document.read("x_groq", "error"):
+            answer.error_type = _error_type(members(error))
 
     def _take_reasons(self, choices: list[object]) -> None:
         before = dict(self._reasons)
@@ -109,6 +110,20 @@ class ChatStream:
             self.answer.choices = len(self._reasons)
 
 
+def _usage(document: Document) -> Mapping[str, object]:
+    if usage := members(document.read("usage")):
+        return usage
+    # What stands there in an answer that is no stream is something else: how much of Groq's memory the cache took.
+    of_groq = members(document.read("x_groq", "usage"))
+    return of_groq if "prompt_tokens" in of_groq else {}
+
+
+def _error_type(error: Mapping[str, object]) -> str:
+    """Name an error within an answer; OpenRouter gives an HTTP status as its code."""
+    code = integer(error.get("code"))
+    return error_type(error.get("code"), error.get("type")) or ("_OTHER" if code is None else str(code))
+
+
 def _tells(data: bytes) -> bool:
     """Tell whether a chunk can hold more than text of the first choice: a usage, a reason to finish, an error."""
     return (
@@ -120,20 +135,28 @@ def _tells(data: bytes) -> bool:
     )
 
 
-def read_usage(usage: Mapping[str, object]) -> Usage:
-    """Read the usage object."""
-    prompt = members(usage.get("prompt_tokens_details"))
-    completion = members(usage.get("completion_tokens_details"))
-    return Usage(
-        input_tokens=count(usage.get("prompt_tokens")),
-        output_tokens=count(usage.get("completion_tokens")),
-        cache_read_input_tokens=count(prompt.get("cached_tokens")),
-        cache_write_input_tokens=count(prompt.get("cache_write_tokens")),
-        reasoning_output_tokens=count(completion.get("reasoning_tokens")),
-        audio_input_tokens=count(prompt.get("audio_tokens")),
-        audio_output_tokens=count(completion.get("audio_tokens")),
-        image_input_tokens=count(prompt.get("image_tokens")),
-    )
+def read_head(headers: Mapping[str, str], answer: Answer) -> None:
+    """Add to the usage what only headers say: the cost by a LiteLLM proxy, the cached part by Fireworks.
+
+    Source: docs.litellm.ai/docs/proxy/response_headers, docs.fireworks.ai/guides/prompt-caching (November 2026).
+    """
+    usage = answer.usage
+    if usage is None or not usage.known():
+        return
+    if usage.cost_usd is None:
+        usage.cost_usd = _dollars(headers.get("x-litellm-response-cost", ""))
+    cached = headers.get("fireworks-cached-prompt-tokens", "")
+    if usage.cache_read_input_tokens is None and cached.isdecimal() and len(cached) < 12:
+        usage.cache_read_input_tokens = int(cached)
+
+
+def _dollars(value: str) -> float | None:
+    # A stream's head is sent before its cost is known; a zero there says nothing.
+    try:
+        amount = float(value[:32])
+    except ValueError:
+        return None
+    return amount if amount > 0 and math.isfinite(amount) else None
 
 
 WIRE: Final = Wire(
@@ -143,4 +166,6 @@ WIRE: Final = Wire(
     read_answer=read_answer,
     read_error=read_error,
     stream=ChatStream,
+    read_head=read_head,
+    usage_on_request=True,
 )

@@ -1,9 +1,9 @@
-"""OpenAI Responses: request, answer and stream.
+"""OpenAI Responses, also as other providers and servers speak them: request, answer and stream.
 
-Shape: {"id", "model", "status", "service_tier", "incomplete_details": {"reason"}, "error": {"code"},
-       "usage": {"input_tokens", "input_tokens_details": {"cached_tokens", "cache_write_tokens",
-       "cache_write_tokens_details": {"ttl_30m_tokens", "ttl_12h_tokens"}}, "output_tokens",
-       "output_tokens_details": {"reasoning_tokens"}}}; streamed, the last event repeats it all under "response".
+Decisions, which answer questions on an input, are read here too: they have the same usage.
+
+Shape: {"id", "model", "status", "service_tier", "incomplete_details": {"reason"}, "error": {"code"}, "tool_usage",
+       "usage": see openai_usage}; streamed, the last event repeats it all under "response".
 Source: openai 3.54 types/responses/response.py, response_usage.py, response_completed_event.py (November 2026).
 """
 
@@ -12,11 +12,12 @@ from typing import Final
 
 from spanledger_instrumentation import attributes as names
 from spanledger_instrumentation.document import Document
-from spanledger_instrumentation.providers.openai_request import output_type, read_error
+from spanledger_instrumentation.providers.openai_chat import read_head
+from spanledger_instrumentation.providers.openai_request import output_type, read, read_error
+from spanledger_instrumentation.providers.openai_usage import read_usage
 from spanledger_instrumentation.providers.values import (
     AttributeValue,
     Row,
-    attributes,
     count,
     error_type,
     integer,
@@ -25,8 +26,8 @@ from spanledger_instrumentation.providers.values import (
     text,
     word,
 )
-from spanledger_instrumentation.providers.wire import Wire
-from spanledger_instrumentation.usage import Answer, Usage
+from spanledger_instrumentation.providers.wire import Request, Wire
+from spanledger_instrumentation.usage import Answer
 
 __all__ = ["WIRE", "ResponseStream", "read_answer", "read_request"]
 
@@ -39,13 +40,18 @@ _REQUEST: Final[tuple[Row, ...]] = (
     (names.OUTPUT_TYPE, ("text", "format", "type"), output_type),
     (names.OPENAI_REQUEST_SERVICE_TIER, ("service_tier",), word),
 )
+_IMAGES: Final = (
+    (names.IMAGE_TOOL_INPUT_TOKENS, "input_tokens"),
+    (names.IMAGE_TOOL_OUTPUT_TOKENS, "output_tokens"),
+)
+_TEXT: Final = b'{"type":"response.output_text.delta"'
 _LAST: Final = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
 _TELLING: Final = tuple(b'"' + name.encode() + b'"' for name in (*_LAST, "response.created", "error"))
 
 
-def read_request(request: Document) -> dict[str, AttributeValue]:
+def read_request(request: Request) -> dict[str, AttributeValue]:
     """Read the attributes of a request."""
-    return attributes(request, _REQUEST)
+    return read(request, _REQUEST)
 
 
 def read_answer(document: Document) -> Answer:
@@ -64,13 +70,13 @@ class ResponseStream:
 
     def event(self, data: bytes, tail: bytes) -> bool:
         """Take an event. Deltas are not parsed."""
-        if b'.delta"' in data[:64]:
+        if data.startswith(_TEXT) or b'.delta"' in data[:64]:
             return False
         if not any(name in data or name in tail for name in _TELLING):
             self.answer.done = self.answer.done or data.startswith(b"[DONE]")
             return self.answer.done
         document = Document(data, tail)
-        kind = document.read("type")
+        kind = text(document.read("type"))
         if kind == "error":
             # Flat in OpenAI's own stream (response_error_event.py), nested in some compatible ones.
             code = error_type(document.read("code"), document.read("error", "code"), document.read("error", "type"))
@@ -89,8 +95,12 @@ def _take(answer: Answer, document: Document, at: tuple[str, ...]) -> None:
     answer.service_tier = word(document.read(*at, "service_tier")) or answer.service_tier
     answer.begun = answer.begun or answer.id is not None
     if usage := members(document.read(*at, "usage")):
-        answer.usage = read_usage(usage)
+        answer.usage = read_usage(usage, model=answer.model)
+    if tools := members(document.read(*at, "tool_usage")):
+        _take_tools(answer, tools)
+    answer.background = answer.background or document.read(*at, "background") is True
     status = document.read(*at, "status")
+    answer.pending = status in ("queued", "in_progress")
     if status == "completed":
         answer.finish_reasons = ("completed",)
     elif status == "incomplete":
@@ -100,19 +110,20 @@ def _take(answer: Answer, document: Document, at: tuple[str, ...]) -> None:
         answer.error_type = error_type(document.read(*at, "error", "code"), status)
 
 
-def read_usage(usage: Mapping[str, object]) -> Usage:
-    """Read the usage object."""
-    read = members(usage.get("input_tokens_details"))
-    written = members(read.get("cache_write_tokens_details"))
-    return Usage(
-        input_tokens=count(usage.get("input_tokens")),
-        output_tokens=count(usage.get("output_tokens")),
-        cache_read_input_tokens=count(read.get("cached_tokens")),
-        cache_write_input_tokens=count(read.get("cache_write_tokens")),
-        cache_write_30m_input_tokens=count(written.get("ttl_30m_tokens")),
-        cache_write_12h_input_tokens=count(written.get("ttl_12h_tokens")),
-        reasoning_output_tokens=count(members(usage.get("output_tokens_details")).get("reasoning_tokens")),
-    )
+def _take_tools(answer: Answer, tools: Mapping[str, object]) -> None:
+    """Take what hosted tools used, which stands in no other figure.
+
+    Images are made by another model, at other prices: their tokens are told apart, and make the figures partial.
+
+    Shape: {"web_search": {"num_requests"}, "image_gen": {"input_tokens", "output_tokens"}}, with zeros for the unused
+    """
+    if answer.usage is not None and answer.usage.web_search_requests is None:
+        answer.usage.web_search_requests = count(members(tools.get("web_search")).get("num_requests"))
+    images = members(tools.get("image_gen"))
+    for name, member in _IMAGES:
+        if figure := count(images.get(member)):
+            answer.details[name] = figure
+            answer.beside = True
 
 
 WIRE: Final = Wire(
@@ -122,4 +133,5 @@ WIRE: Final = Wire(
     read_answer=read_answer,
     read_error=read_error,
     stream=ResponseStream,
+    read_head=read_head,
 )

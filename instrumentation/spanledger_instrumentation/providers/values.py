@@ -1,6 +1,6 @@
 """JSON values of a provider -> attribute values, or `None` where the type is not the one that the field has."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, cast
 
 from spanledger_instrumentation.document import Document
@@ -11,12 +11,14 @@ __all__ = [
     "Row",
     "attributes",
     "count",
+    "entries",
     "error_type",
     "finish_reason",
     "integer",
     "members",
     "number",
     "text",
+    "total",
     "word",
 ]
 
@@ -26,6 +28,8 @@ Row = tuple[str, tuple[str, ...], Callable[[object], AttributeValue | None]]
 
 TEXT_CHARS_MAX: Final = 256
 """Longer ids, models and reasons are not what they should be, and are left out."""
+ENTRIES_MAX: Final = 256
+"""Objects of one list that are looked at: 250 texts may be embedded at once."""
 _INTEGER_MAX: Final = 2**63 - 1
 _WORD_CHARS_MAX: Final = 64
 
@@ -55,6 +59,10 @@ def integer(value: object) -> int | None:
 
 def count(value: object) -> int | None:
     """Read a count: never negative. Some servers send whole numbers as floats (GPUStack, OpenRouter)."""
+    if value is None:
+        return None
+    if type(value) is int:  # nearly always
+        return value if 0 <= value <= _INTEGER_MAX else None
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     found = integer(value)
@@ -79,10 +87,25 @@ def members(value: object) -> Mapping[str, object]:
     return cast("Mapping[str, object]", value) if isinstance(value, dict) else {}
 
 
+def entries(value: object) -> Iterator[Mapping[str, object]]:
+    """Give the objects of a list; what is none has no members."""
+    if isinstance(value, list):
+        yield from map(members, cast("list[object]", value)[:ENTRIES_MAX])
+
+
+def total(*parts: int | None) -> int | None:
+    """Add up the parts that were reported; nothing, if none was."""
+    known = [part for part in parts if part is not None]
+    return sum(known) if known else None
+
+
 def attributes(request: Document, rows: Iterable[Row]) -> dict[str, AttributeValue]:
     """Read the attributes of a request; of two rows for one attribute the first that has a value counts."""
     found: dict[str, AttributeValue] = {}
+    present = request.top
     for name, path, read in rows:
+        if present is not None and path[0] not in present:
+            continue  # nearly always, since most requests say little
         if name not in found and (value := read(request.read(*path))) is not None:
             found[name] = value
     return found

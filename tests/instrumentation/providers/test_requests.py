@@ -1,17 +1,16 @@
 """What the request bodies of each wire format put on a span."""
 
-import json
 from typing import Any
 
 import pytest
 
-from spanledger_instrumentation.document import Document
 from spanledger_instrumentation.providers import anthropic_messages, openai_chat, openai_embeddings, openai_responses
 from spanledger_instrumentation.providers.wire import Wire
+from tests.instrumentation.providers.wires import request
 
 
 def read(wire: Wire, **members: Any) -> dict[str, Any]:
-    return wire.read_request(Document(json.dumps(members).encode()))
+    return wire.read_request(request(members))
 
 
 def test_chat() -> None:

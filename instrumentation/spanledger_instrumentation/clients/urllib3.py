@@ -1,0 +1,125 @@
+"""urllib3: `PoolManager.urlopen` and `HTTPConnectionPool.urlopen`, wrapped; botocore and requests send through them.
+
+Both call themselves for redirects and retries: what is inside another call of ours is that call. A request is sent as
+it is: what would have to be kept from the app's answer cannot be, in all the ways to read one. The module is given by
+an import hook and never imported here; its objects are `Any`, since it is no dependency.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from spanledger_instrumentation.clients.headers import PORTS, lowered
+from spanledger_instrumentation.clients.patches import Patches
+from spanledger_instrumentation.clients.urllib3_response import tap
+from spanledger_instrumentation.fence import Fence
+from spanledger_instrumentation.following import Following, Outgoing
+from spanledger_instrumentation.providers import routes
+
+__all__ = ["apply"]
+
+_BEGIN: Final = Fence("begin")
+_FOLLOW: Final = Fence("follow")
+_BODY, _HEADERS = 0, 1  # where they stand behind `method` and `url`
+
+
+def apply(module: Any, patches: Patches) -> None:
+    """Patch the pools of urllib3."""
+    pool, manager = module.HTTPConnectionPool, module.PoolManager
+    if patches.has(pool):
+        return
+    patches.replace(pool, "urlopen", _wrapped(pool.urlopen, patches, _by_pool))
+    patches.replace(manager, "urlopen", _wrapped(manager.urlopen, patches, _by_manager))
+
+
+def _wrapped(original: Callable[..., Any], patches: Patches, read: Callable[..., Outgoing]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def urlopen(self: Any, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
+        try:
+            routed = routes.find(method, url.encode())
+        except Exception as error:  # noqa: BLE001 - the fence's `with` is too dear here
+            _BEGIN.caught(error)
+            routed = ()
+        call = None
+        if routed and patches.active:
+            with _BEGIN:
+                outgoing = read(self, method, url, args, kwargs)
+                if routed := routes.find(method, outgoing.target):  # else a host has that name
+                    call = patches.begin(routed, outgoing)
+        if call is None:
+            return original(self, method, url, *args, **kwargs)
+        return _send(functools.partial(original, self, method, url, *args, **kwargs), call, kwargs)
+
+    return urlopen
+
+
+def _send(send: Callable[[], Any], call: Following, kwargs: Mapping[str, Any]) -> Any:
+    token = call.enter()
+    try:
+        response = send()
+    except BaseException as error:
+        call.fail(error)
+        raise
+    finally:
+        call.leave(token)
+    _follow(response, call, kwargs)
+    return response
+
+
+def _by_pool(pool: Any, method: str, url: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Outgoing:
+    """Read what a pool sends: to its own host by path or, through a proxy, to any by URL."""
+    body = args[_BODY] if args else kwargs.get("body")
+    headers = args[_HEADERS] if len(args) > _HEADERS else kwargs.get("headers")
+    headers = pool.headers if headers is None else headers
+    if url.startswith("/"):
+        return _outgoing(method, (pool.host, pool.port, url.partition("#")[0]), headers, body)
+    return _outgoing(method, _parts(url), headers, body)
+
+
+def _by_manager(manager: Any, method: str, url: str, _: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Outgoing:
+    """Read what a manager sends; behind the URL it takes no body by position."""
+    headers = kwargs.get("headers")
+    return _outgoing(method, _parts(url), manager.headers if headers is None else headers, kwargs.get("body"))
+
+
+def _parts(url: str) -> tuple[str, int | None, str]:
+    parts = urlsplit(url)
+    target = f"{parts.path}?{parts.query}" if parts.query else parts.path
+    return parts.hostname or "", parts.port or PORTS.get(parts.scheme or "http"), target
+
+
+def _outgoing(method: str, place: tuple[str, int | None, str], headers: Any, body: object) -> Outgoing:
+    host, port, target = place
+    return Outgoing(
+        method=method,
+        host=host.strip("[]").lower(),
+        port=port,
+        target=target.encode(),
+        headers=lowered(headers.items()),
+        content=_content(body),
+        replaceable=False,
+    )
+
+
+def _content(body: object) -> bytes:
+    if isinstance(body, str):
+        return body.encode(errors="replace")
+    return bytes(body) if isinstance(body, bytes | bytearray) else b""
+
+
+def _follow(response: Any, call: Following, kwargs: Mapping[str, Any]) -> None:
+    with _FOLLOW:
+        headers = lowered(response.headers.items())
+        if not call.recording:
+            call.read(response.status, headers, b"")
+        elif not kwargs.get("preload_content", True) and tap(response, headers, call):
+            return
+        elif kwargs.get("decode_content", True):
+            call.read(response.status, headers, response.data or b"")
+        else:
+            call.answered(response.status, headers)
+            call.feed(response.data or b"")
+            call.finish()
+        return
+    call.close()

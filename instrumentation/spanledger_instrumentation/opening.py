@@ -1,0 +1,96 @@
+"""A request whose path leads somewhere -> the call that it begins, or the finding that it is none to be reported."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from spanledger_instrumentation import attributes as names
+from spanledger_instrumentation import form, identity
+from spanledger_instrumentation.call import Call
+from spanledger_instrumentation.document import Document
+from spanledger_instrumentation.estimate import Estimate
+from spanledger_instrumentation.fence import Fence
+from spanledger_instrumentation.following import Following, Outgoing
+from spanledger_instrumentation.injection import inject
+from spanledger_instrumentation.providers import hosts
+from spanledger_instrumentation.providers.routes import Route, segments
+from spanledger_instrumentation.providers.values import AttributeValue, integer
+from spanledger_instrumentation.providers.wire import Request, Wire
+from spanledger_instrumentation.settings import Settings
+from spanledger_instrumentation.spans import Spans
+
+__all__ = ["REQUEST_BYTES_MAX", "begin"]
+
+REQUEST_BYTES_MAX: Final = 256 * 1024
+"""Body of a request that is parsed as a whole, in the app's event loop; of a longer one only head and tail are read."""
+_IDENTIFY: Final = Fence("identify")
+
+
+def begin(routes: Sequence[Route], outgoing: Outgoing, spans: Spans, settings: Settings) -> Following | None:
+    """Begin the call that this request is, or find that it is none, or none to be reported."""
+    if settings.excludes(outgoing.host):
+        return None
+    place = spans.place(routes[0].wire.operation, outgoing.content)
+    if place is None:
+        return None
+    document = _document(outgoing)
+    provider = settings.provider_of(outgoing.host) or hosts.provider_of(outgoing.host)
+    wire = next((route.wire for route in routes if route.leads(provider and provider.name, document)), None)
+    if wire is None:
+        return None
+    request = _request(outgoing, document)
+    streaming = wire.streams(request)
+    attributes = _attributes(outgoing, request, wire, provider, streaming=streaming)
+    with _IDENTIFY:
+        attributes.update(identity.of_request(outgoing, document, settings))
+    injection = inject(wire, outgoing, document, provider, settings.include_usage) if streaming else None
+    if injection is not None:
+        attributes[names.INCLUDE_USAGE_INJECTED] = True
+    model = attributes.get(names.REQUEST_MODEL)
+    asked = None if wire.asked is None else wire.asked(request)  # what may fail comes before what must be ended
+    target = place.open(f"{wire.operation} {model}" if model else wire.operation, attributes)
+    if target is None:
+        return None
+    call = Call(wire, target, attributes, spans.memory, streaming=streaming, asked=asked)
+    call.send_instead(injection)
+    if settings.estimate:
+        call.estimate = Estimate((provider, wire.operation, model), len(outgoing.content), streaming=streaming)
+    return call
+
+
+def _attributes(
+    outgoing: Outgoing, request: Request, wire: Wire, provider: hosts.Provider | None, *, streaming: bool
+) -> dict[str, AttributeValue]:
+    attributes: dict[str, AttributeValue] = {
+        names.OPERATION_NAME: wire.operation,
+        names.PROVIDER_NAME: wire.provider if provider is None else provider.name,
+        names.SERVER_ADDRESS: outgoing.host,
+        **wire.read_request(request),
+    }
+    if outgoing.port is not None:
+        attributes[names.SERVER_PORT] = outgoing.port
+    if streaming:
+        attributes[names.REQUEST_STREAM] = True
+    retry = outgoing.headers.get("x-stainless-retry-count")
+    if retry is not None and retry.isdecimal() and (resend := integer(int(retry[:4]))):
+        attributes[names.HTTP_REQUEST_RESEND_COUNT] = resend
+    return attributes
+
+
+def _document(outgoing: Outgoing) -> Document:
+    if outgoing.form:
+        return form.document(outgoing.form)
+    content_type = outgoing.headers.get("content-type", "")
+    if content_type[: len(form.MEDIA_TYPE)].lower() == form.MEDIA_TYPE:
+        return form.read(outgoing.content, content_type)
+    return Document.of(outgoing.content, REQUEST_BYTES_MAX)
+
+
+def _request(outgoing: Outgoing, document: Document) -> Request:
+    path, _, query = outgoing.target.partition(b"?")
+    return Request(
+        host=outgoing.host,
+        segments=segments(path),
+        query=query.decode("latin-1"),
+        document=document,
+        headers=outgoing.headers,
+    )
