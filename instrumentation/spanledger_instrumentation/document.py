@@ -137,15 +137,19 @@ def _in_tail(tail: bytes, path: tuple[str, ...]) -> int | None:
     # The tail may begin inside a string, but there every quote is escaped: a bare quoted name behind a brace or a comma
     # is a member. How deep it stands follows from the brackets that close behind it.
     name = re.compile(rb'[{,]\s*"' + re.escape(path[-1].encode()) + rb'"\s*:\s*')
+    depth, end = 0, len(tail)
     for match in reversed(list(name.finditer(tail))[-_CANDIDATES_MAX:]):
-        if _closings(tail, match.end()) == len(path):
+        # From the last one backwards, so that the tail is gone through once, however many of them there are.
+        depth += _closings(tail, match.end(), end)
+        if depth == len(path):
             return match.end()
+        end = match.end()
     return None
 
 
-def _closings(tail: bytes, start: int) -> int:
+def _closings(tail: bytes, start: int, end: int) -> int:
     depth = 0
-    for match in _TOKEN.finditer(tail, start):
+    for match in _TOKEN.finditer(tail, start, end):
         token = match[0]
         depth += (token in (b"}", b"]")) - (token in (b"{", b"["))
     return depth

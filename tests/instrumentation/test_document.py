@@ -68,3 +68,10 @@ def test_a_member_of_the_user_s_metadata_behind_a_cut_is_not_read() -> None:
     document = Document.of(json.dumps({"input": "x" * 99_999, "metadata": {"effort": "secret"}}).encode(), 1000)
     assert document.read("reasoning", "effort") is None
     assert document.read("metadata") == {"effort": "secret"}
+
+
+def test_among_many_members_of_one_name_in_a_tail_the_one_of_the_whole_is_read() -> None:
+    content = json.dumps({"output": "x" * 99_999, "model": "it", "inputs": [{"model": "no"}] * 400}).encode()
+    few = json.dumps({"output": "x" * 99_999, "model": "it", "inputs": [{"model": "no"}] * 20}).encode()
+    assert Document.of(few, 1000).read("model") == "it"
+    assert Document.of(content, 1000).read("model") is None  # beyond those that are looked at, it is not guessed
