@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from spanledger_instrumentation.document import Document
-from spanledger_instrumentation.encoding import Decoder, decoders
+from spanledger_instrumentation.encoding import Decoder, decoded, decoders
 from spanledger_instrumentation.excerpt import Excerpt
 from spanledger_instrumentation.framing import FRAMINGS, Framing
 from spanledger_instrumentation.json_array import ElementReader
@@ -59,7 +59,8 @@ class Body:
         self._changed = False
         reader, quiet = self._reader, self._quiet
         if reader is None:
-            self._decode(raw, 0)
+            for piece in decoded(self._decoders, raw):
+                self._take(piece)
             return self._changed
         self.received_bytes += len(raw)
         if quiet is None:
@@ -93,13 +94,6 @@ class Body:
     def _read(self, document: Document) -> None:
         self.answer = self._wire.read_answer(document)
         self.answer.done = True
-
-    def _decode(self, data: bytes, step: int) -> None:
-        if step == len(self._decoders):
-            self._take(data)
-            return
-        for piece in self._decoders[step].decode(data):
-            self._decode(piece, step + 1)
 
     def _take(self, data: bytes) -> None:
         self.received_bytes += len(data)

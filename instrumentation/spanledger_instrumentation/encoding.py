@@ -7,10 +7,10 @@ inflates to is up to that decoder, as it is for the client.
 
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Protocol
 
-__all__ = ["Decoder", "UnknownEncodingError", "decoders"]
+__all__ = ["Decoder", "UnknownEncodingError", "decoded", "decoders"]
 
 PIECE_BYTES_MAX: Final = 256 * 1024
 _ENCODINGS_MAX: Final = 3
@@ -76,6 +76,15 @@ class _Foreign:
         """Decode the next bytes."""
         if piece := self._decode(data):
             yield piece
+
+
+def decoded(chain: Sequence[Decoder], data: bytes) -> Iterator[bytes]:
+    """Pass the next bytes through all decoders; without any they are given as they are."""
+    if not chain:
+        yield data
+        return
+    for piece in chain[0].decode(data):
+        yield from decoded(chain[1:], piece)
 
 
 def decoders(content_encoding: str) -> list[Decoder]:

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple, Protocol
 from spanledger_instrumentation import attributes as names
 from spanledger_instrumentation import body
 from spanledger_instrumentation.batches import BatchFormat, BatchResults
-from spanledger_instrumentation.encoding import Decoder, decoders
+from spanledger_instrumentation.encoding import Decoder, decoded, decoders
 from spanledger_instrumentation.memory import Memory
 from spanledger_instrumentation.providers.wire import Wire
 from spanledger_instrumentation.usage import Answer
@@ -130,7 +130,10 @@ class Downloaded:
 
     def feed(self, raw: bytes) -> None:
         """Take the next bytes."""
-        self._decode(raw, 0)
+        for piece in decoded(self._decoders, raw):
+            if self._lines.refused:
+                return
+            self._lines.feed(piece)
 
     def finish(self) -> None:
         """Take the end of the body."""
@@ -147,12 +150,3 @@ class Downloaded:
             answers[0].details[names.BATCH_FAILED_REQUESTS] = failed
         operations = (total.operation for total in totals)
         return [Result(self._wire, *each) for each in zip(operations, answers, strict=True)]
-
-    def _decode(self, data: bytes, step: int) -> None:
-        if step == len(self._decoders):
-            self._lines.feed(data)
-            return
-        for piece in self._decoders[step].decode(data):
-            if self._lines.refused:
-                return
-            self._decode(piece, step + 1)

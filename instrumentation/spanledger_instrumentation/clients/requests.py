@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from spanledger_instrumentation.clients.headers import PORTS, lowered
 from spanledger_instrumentation.clients.patches import Patches
+from spanledger_instrumentation.clients.urllib3 import content_of
 from spanledger_instrumentation.clients.urllib3_response import tap
 from spanledger_instrumentation.fence import Fence
 from spanledger_instrumentation.following import Following, Outgoing
@@ -66,17 +67,11 @@ def _begin(request: Any, patches: Patches) -> Following | None:
             port=url.port or PORTS.get(url.scheme),
             target=target,
             headers=lowered(request.headers.items()),
-            content=_content(request.body),
+            content=content_of(request.body),
             replaceable=False,
         )
         return patches.begin(candidates, outgoing)
     return None
-
-
-def _content(body: object) -> bytes:
-    if isinstance(body, str):
-        return body.encode(errors="replace")
-    return bytes(body) if isinstance(body, bytes | bytearray) else b""
 
 
 def _follow(response: Any, call: Following) -> None:

@@ -17,7 +17,7 @@ from spanledger_instrumentation.fence import Fence
 from spanledger_instrumentation.following import Following, Outgoing
 from spanledger_instrumentation.providers import routes
 
-__all__ = ["apply"]
+__all__ = ["apply", "content_of"]
 
 _BEGIN: Final = Fence("begin")
 _FOLLOW: Final = Fence("follow")
@@ -97,12 +97,13 @@ def _outgoing(method: str, place: tuple[str, int | None, str], headers: Any, bod
         port=port,
         target=target.encode(),
         headers=lowered(headers.items()),
-        content=_content(body),
+        content=content_of(body),
         replaceable=False,
     )
 
 
-def _content(body: object) -> bytes:
+def content_of(body: object) -> bytes:
+    """Give the body of a request, or nothing where reading it would consume it."""
     if isinstance(body, str):
         return body.encode(errors="replace")
     return bytes(body) if isinstance(body, bytes | bytearray) else b""
