@@ -85,11 +85,10 @@ class Route:
     """Lead from the end of a path to a wire format."""
 
     path: tuple[str | None, ...]
-    """The last segments of the path; `None` stands for any one, `*part*` for one that
-    contains it. A last one that begins with a colon is a verb; what
-    stands before the colon is what the name begins with.
+    """The last segments of the path.
 
-    Where the last one is `None`, the one before it is none, and is the one that the route is found by.
+    `None` stands for any one, `*part*` for one that contains the part, `name:verb` for one that begins with the name,
+    which may be empty, and ends with the verb. Where the last one is `None`, the route is found by the one before it.
     """
     wire: Wire
     providers: tuple[str, ...] = ()
