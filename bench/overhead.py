@@ -1,15 +1,20 @@
 """What an instrumentation adds to the CPU time of a call, a stream chunk and a request that is no LLM call.
 
-One process for each instrumentation, and one without any, all of them in the environment of tests/peers: the openai
-SDK over a transport in memory, spans and metrics recorded by the OpenTelemetry SDK and then dropped. The processes take
-turns within every round, so that a slow moment of the machine hits all alike; what is reported is the median over the
-rounds of the difference to the process without any in the same round.
+One process for each instrumentation, in the environment of tests/peers: the openai SDK over a transport in memory,
+spans and metrics recorded by the OpenTelemetry SDK and then dropped. A process measures itself with its instrumentation
+and without, in turns of some milliseconds, since two processes differ by more than what is to be measured, by the mere
+place of their memory; and the processes take turns, so that a slow moment of the machine hits all alike. OpenLLMetry,
+which cannot be taken off again, is compared with another process. A round is the median of the differences of its
+turns; what is reported is the median of the rounds. A chunk is the difference between a long stream and a short one,
+divided by the chunks between them.
+
+One more process shows the floor: the OpenTelemetry SDK's own work for the span and the metrics that Spanledger
+records of the plain call, made by hand around the call, with nothing read and nothing worked out.
 """
 
 import argparse
 import gc
 import importlib
-import importlib.metadata
 import json
 import statistics
 import subprocess
@@ -18,7 +23,7 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 ROOT: Final = Path(__file__).parent.parent
 PYTHON: Final = ROOT / ".cache" / "peers" / "bin" / "python"
@@ -39,8 +44,12 @@ INSTRUMENTORS: Final[Mapping[str, tuple[str, str]]] = {
         "openinference.instrumentation.openai:OpenAIInstrumentor",
     ),
 }
-NONE: Final = "none"
+FLOOR: Final = "floor"
+STAYS: Final = "openllmetry"
+"""Its `uninstrument` leaves the wrappers where they are, so that the next `instrument` adds another layer."""
 CHUNKS_FEW, CHUNKS_MANY = 20, 220
+TURNS: Final = 7
+PLAIN_CALLS, STREAMS, OTHER_REQUESTS = 8, 1, 60
 OPEN_STREAMS: Final = 40
 LIMITS: Final = {"stream_chunk_us": 2.0, "other_request_us": 2.0, "stream_memory_kib": 64.0}
 PLAIN_SHARE_MAX: Final = 0.5
@@ -107,7 +116,7 @@ def events(count: int) -> list[bytes]:
         return event([{"index": 0, "delta": text, "logprobs": None, "finish_reason": reason}], None)
 
     return [
-        *(delta({"content": " word"}) for _ in range(count)),
+        *(delta({"content": f" word{number}"}) for number in range(count)),
         delta({}, "stop"),
         event([], USAGE),
         b"data: [DONE]\n\n",
@@ -153,9 +162,12 @@ class Subject:
         provider.add_span_processor(SpanProcessor())  # takes each span and drops it
         trace.set_tracer_provider(provider)
         metrics.set_meter_provider(MeterProvider(metric_readers=[InMemoryMetricReader()]))
-        if variant != NONE:
+        if variant == FLOOR:
+            self.instrumentor: Any = ByHand(provider.get_tracer("floor"), metrics.get_meter("floor"))
+        else:
             module, _, name = INSTRUMENTORS[variant][1].partition(":")
-            getattr(importlib.import_module(module), name)().instrument()
+            self.instrumentor = getattr(importlib.import_module(module), name)()
+        self.instrumentor.instrument()
 
     def plain(self) -> None:
         """One call that is not streamed."""
@@ -196,19 +208,125 @@ class Subject:
         )
 
 
+# What Spanledger writes of the plain call, when its span starts, when it ends, and on its metrics.
+STARTED: Final = {
+    "gen_ai.operation.name": "chat",
+    "gen_ai.provider.name": "openai",
+    "server.address": "api.openai.com",
+    "gen_ai.request.model": "gpt-4o-mini",
+    "gen_ai.request.temperature": 0.5,
+    "server.port": 443,
+    "spanledger.api_key.hash": "0f9d1c2b3a4857665544332211000fed",
+    "spanledger.api_key.last4": "cdef",
+    "spanledger.request.hash": "aa9d1c2b3a4857665544332211000fed",
+}
+ENDED: Final = {
+    "openai.response.service_tier": "default",
+    "gen_ai.response.finish_reasons": ("stop",),
+    "gen_ai.response.id": ENVELOPE["id"],
+    "gen_ai.response.model": ENVELOPE["model"],
+    "gen_ai.usage.audio.input_tokens": 0,
+    "gen_ai.usage.audio.output_tokens": 0,
+    "gen_ai.usage.cache_read.input_tokens": 1024,
+    "gen_ai.usage.input_tokens": 1200,
+    "gen_ai.usage.output_tokens": 340,
+    "gen_ai.usage.reasoning.output_tokens": 128,
+    "http.response.status_code": 200,
+    "spanledger.organization": HEADERS["openai-organization"],
+    "spanledger.processing_ms": 704.0,
+    "spanledger.provider_project": HEADERS["openai-project"],
+    "spanledger.rate_limit.requests.limit": 30000,
+    "spanledger.rate_limit.requests.remaining": 29999,
+    "spanledger.rate_limit.requests.reset_at": 1774915200.002,
+    "spanledger.rate_limit.tokens.limit": 150000000,
+    "spanledger.rate_limit.tokens.remaining": 149999227,
+    "spanledger.rate_limit.tokens.reset_at": 1774915200.0,
+    "spanledger.request_id": HEADERS["x-request-id"],
+    "spanledger.usage.status": "reported",
+}
+MEASURED: Final = {
+    "gen_ai.operation.name": "chat",
+    "gen_ai.provider.name": "openai",
+    "server.address": "api.openai.com",
+    "gen_ai.request.model": "gpt-4o-mini",
+    "server.port": 443,
+    "gen_ai.response.model": ENVELOPE["model"],
+}
+
+
+class ByHand:
+    """Record the span and the metrics of Spanledger, known beforehand, around the SDK's method."""
+
+    def __init__(self, tracer: Any, meter: Any) -> None:
+        from openai.resources.chat.completions import Completions
+
+        self._completions: Any = Completions
+        self._original = Completions.create
+        self._tracer = tracer
+        self._histograms = [meter.create_histogram(f"floor.{number}") for number in range(3)]
+
+    def instrument(self) -> None:
+        """Wrap the method."""
+        from opentelemetry.trace import SpanKind, use_span
+
+        tracer, original, histograms = self._tracer, self._original, self._histograms
+
+        def create(completions: Any, *args: Any, **kwargs: Any) -> Any:
+            span = tracer.start_span("chat gpt-4o-mini", kind=SpanKind.CLIENT, attributes=STARTED)
+            with use_span(span):
+                made = original(completions, *args, **kwargs)
+            span.set_attributes(ENDED)
+            span.end()
+            for histogram, value in zip(histograms, (0.7, 1200, 340), strict=True):
+                histogram.record(value, MEASURED)
+            return made
+
+        self._completions.create = create
+
+    def uninstrument(self) -> None:
+        """Put it back."""
+        self._completions.create = self._original
+
+
 def cpu_us(work: Callable[[], object], times: int) -> float:
     """The CPU time of one run of the work.
 
     Units: microseconds.
     """
-    gc.collect()
-    gc.disable()  # a collection that falls into one process's turn by chance would be charged to it
     start = time.process_time()
     for _ in range(times):
         work()
-    taken = time.process_time() - start
+    return (time.process_time() - start) / times * 1e6
+
+
+class Measured(NamedTuple):
+    """CPU time with and without the instrumentation, and the difference; medians over some turns."""
+
+    with_it: float
+    without: float
+    added: float
+
+
+def measured(subject: Subject, measure: Callable[[], float], *, stays: bool) -> Measured:
+    """Measure with the instrumentation and without, in turns; one that stays is only measured with itself."""
+    turns: list[Measured] = []
+    gc.collect()
+    gc.disable()  # a collection that falls into one turn by chance would be charged to it
+    for _ in range(TURNS):
+        with_it = measure()
+        without = 0.0 if stays else _without(subject, measure)
+        turns.append(Measured(with_it, without, with_it - without))
     gc.enable()
-    return taken / times * 1e6
+    return Measured._make(statistics.median(values) for values in zip(*turns, strict=True))
+
+
+def _without(subject: Subject, measure: Callable[[], float]) -> float:
+    subject.instrumentor.uninstrument()
+    measure()  # what is looked up once after a change is looked up here
+    taken = measure()
+    subject.instrumentor.instrument()
+    measure()
+    return taken
 
 
 def serve(variant: str) -> None:
@@ -217,16 +335,23 @@ def serve(variant: str) -> None:
     few, many = events(CHUNKS_FEW), events(CHUNKS_MANY)
     for work in (subject.plain, subject.other, lambda: subject.stream(many)):
         cpu_us(work, 30)
+
+    def chunk_us() -> float:
+        longer = cpu_us(lambda: subject.stream(many), STREAMS) - cpu_us(lambda: subject.stream(few), STREAMS)
+        return longer / (CHUNKS_MANY - CHUNKS_FEW)
+
+    measures: dict[str, Callable[[], float]] = {
+        "plain": lambda: cpu_us(subject.plain, PLAIN_CALLS),
+        "chunk": chunk_us,
+        "other": lambda: cpu_us(subject.other, OTHER_REQUESTS),
+    }
     for line in sys.stdin:
         if line.strip() == "memory":
-            print(json.dumps({"memory": subject.memory_kib()}), flush=True)
+            with_it = subject.memory_kib()
+            subject.instrumentor.uninstrument()
+            print(json.dumps({"memory": with_it - subject.memory_kib()}), flush=True)
             continue
-        chunk = cpu_us(lambda: subject.stream(many), 6) - cpu_us(lambda: subject.stream(few), 6)
-        found = {
-            "plain": cpu_us(subject.plain, 30),
-            "chunk": chunk / (CHUNKS_MANY - CHUNKS_FEW),
-            "other": cpu_us(subject.other, 200),
-        }
+        found = {kind: measured(subject, measure, stays=variant == STAYS) for kind, measure in measures.items()}
         print(json.dumps(found), flush=True)
 
 
@@ -240,7 +365,7 @@ class Worker:
         command = [str(PYTHON), __file__, "--worker", variant]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
-    def ask(self, what: str) -> dict[str, float]:
+    def ask(self, what: str) -> dict[str, Any]:
         """Have it measure once."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -258,29 +383,33 @@ class Worker:
 
 def measure(rounds: int, *, progress: bool) -> dict[str, Any]:
     """Measure all of them side by side."""
-    workers = {variant: Worker(variant) for variant in (NONE, *INSTRUMENTORS)}
+    workers = {variant: Worker(variant) for variant in (FLOOR, *INSTRUMENTORS)}
     added: dict[str, dict[str, list[float]]] = {"plain": {}, "chunk": {}, "other": {}}
     for number in range(rounds):
         if progress:
             print(f"\rround {number + 1} of {rounds}", end="", file=sys.stderr, flush=True)
         found = {variant: worker.ask("round") for variant, worker in workers.items()}
         for kind, by_variant in added.items():
-            for variant in INSTRUMENTORS:
-                by_variant.setdefault(variant, []).append(found[variant][kind] - found[NONE][kind])
+            for variant in workers:
+                value = Measured(*found[variant][kind])
+                without = Measured(*found[OURS][kind]).without
+                by_variant.setdefault(variant, []).append(value.with_it - without if variant == STAYS else value.added)
     if progress:
         print(file=sys.stderr)
-    memory = {variant: workers[variant].ask("memory")["memory"] for variant in (NONE, OURS)}
+    memory_kib = workers[OURS].ask("memory")["memory"]
     for worker in workers.values():
         worker.stop()
 
     def medians(kind: str) -> dict[str, float]:
         return {variant: round(statistics.median(values), 2) for variant, values in added[kind].items()}
 
+    plain, chunk = medians("plain"), medians("chunk")
     return {
-        "plain_call_us": medians("plain"),
-        "stream_chunk_us": medians("chunk"),
+        "plain_call_us": {variant: plain[variant] for variant in INSTRUMENTORS},
+        "stream_chunk_us": {variant: chunk[variant] for variant in INSTRUMENTORS},
         "other_request_us": medians("other")[OURS],
-        "stream_memory_kib": round(memory[OURS] - memory[NONE], 2),
+        "stream_memory_kib": round(memory_kib, 2),
+        "plain_call_floor_us": plain[FLOOR],
         "versions": versions(),
     }
 
@@ -315,6 +444,7 @@ def table(found: Mapping[str, Any]) -> Iterator[str]:
     for variant in plain:
         times = [f"{values[variant] / values[OURS]:.1f}" for values in (plain, chunk)]
         yield f"{variant:<16}{plain[variant]:>12}{times[0]:>9}{chunk[variant]:>9}{times[1]:>9}"
+    yield f"of ours, a plain call's span and metrics in the OpenTelemetry SDK itself: {found['plain_call_floor_us']}"
     yield f"a request that is no LLM call: {found['other_request_us']} us"
     yield f"an open stream holds {found['stream_memory_kib']} KiB"
     yield ", ".join(f"{name} {version}" for name, version in found["versions"].items())
@@ -324,8 +454,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print the figures; fail where a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
-    parser.add_argument("--rounds", type=int, default=60)
-    parser.add_argument("--worker", choices=(NONE, *INSTRUMENTORS), help=argparse.SUPPRESS)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--worker", choices=(FLOOR, *INSTRUMENTORS), help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.worker:
         serve(options.worker)

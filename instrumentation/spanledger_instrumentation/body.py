@@ -77,6 +77,18 @@ class Body:
             if not quiet.is_useful:
                 self._quiet = None
 
+    @property
+    def passes(self) -> Callable[[bytes], bool] | None:
+        """What tells that the next chunk says nothing, so that it need not be fed: `None` if nothing can.
+
+        Not once an answer begins to end, since then it matters where each event does. Chunks that are not fed are
+        missing from `received_bytes`.
+        """
+        reader, quiet = self._reader, self._quiet
+        if reader is None or quiet is None or not reader.between or not quiet.is_learned or self.answer.finish_reasons:
+            return None
+        return quiet.knows
+
     def finish(self) -> None:
         """Take the end of the bytes."""
         if self._events is not None:

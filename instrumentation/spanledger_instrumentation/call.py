@@ -7,7 +7,7 @@ last event, the end of the body, close, an error or the garbage collector.
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from spanledger_instrumentation import attributes as names
 from spanledger_instrumentation import body, late, reaper, report, response_head
@@ -61,6 +61,7 @@ class Call:
         "_injection",
         "_memory",
         "_once",
+        "_passes",
         "_pid",
         "_refusal",
         "_request",
@@ -99,6 +100,7 @@ class Call:
         self._head_attributes: dict[str, AttributeValue] = {}
         self._body: body.Body | None = None
         self._feeding: body.Body | None = None  # the same, as long as what it is fed can be understood
+        self._passes: Callable[[bytes], bool] | None = None  # whether a chunk surely says nothing, and may pass
         self._injection: Injection | None = None
         self.estimate: Estimate | None = None
         self._refusal: bytearray | None = None
@@ -181,25 +183,31 @@ class Call:
 
     def feed(self, chunk: bytes) -> bytes:
         """Take the next raw bytes of the body, before the app gets them; give those that it is to get."""
-        following = self._feeding
-        if following is None:
-            if self._refusal is not None:
-                self._refusal += chunk[: ERROR_BYTES_MAX - len(self._refusal)]
-            return chunk
-        # Written for speed: this is all that a chunk passes through.
+        # Written for speed: this is all that nearly every chunk passes through.
         try:
-            if self._first_chunk_s is None:
-                self._first_chunk_s = time.perf_counter() - self._started_s
-            if following.feed(chunk):
-                self._changed(following.answer)
-            if self._injection is not None:
-                return self._injection.feed(chunk, following.answer)
+            passes = self._passes
+            if passes is not None and passes(chunk):
+                return chunk
+            following = self._feeding
+            if following is not None:
+                return self._feed(following, chunk)
         except Exception as error:  # noqa: BLE001 - the fence
             _FEED.caught(error)
-            self._feeding = None  # what follows cannot be understood either
+            self._feeding = self._passes = None  # what follows cannot be understood either
             self._broken = True
             return chunk if self._injection is None else self._injection.release() + chunk
+        if self._refusal is not None:
+            self._refusal += chunk[: ERROR_BYTES_MAX - len(self._refusal)]
         return chunk
+
+    def _feed(self, following: body.Body, chunk: bytes) -> bytes:
+        if self._first_chunk_s is None:
+            self._first_chunk_s = time.perf_counter() - self._started_s
+        if following.feed(chunk):
+            self._changed(following.answer)
+        if self.estimate is None:  # which counts every byte
+            self._passes = following.passes
+        return chunk if self._injection is None else self._injection.feed(chunk, following.answer)
 
     def _changed(self, answer: Answer) -> None:
         if answer.done:
@@ -280,7 +288,7 @@ class Call:
                     received = None if self._body is None else self._body.received_bytes
                     found.update(self.estimate.settle(found[names.USAGE_STATUS], answer.usage, received))
                 self._target.write(found)
-        self._body = self._feeding = None
+        self._body = self._feeding = self._passes = None
         with _END:
             self._target.end(failed=failed)
         if (instruments := self._target.instruments) is not None:

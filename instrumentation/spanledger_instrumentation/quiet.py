@@ -38,6 +38,11 @@ class Quiet:
         """Whether a frame is known, or may still be learned."""
         return self._left > 0 or self._start_size > 0
 
+    @property
+    def is_learned(self) -> bool:
+        """Whether a frame is known."""
+        return self._start_size > 0
+
     def knows(self, chunk: bytes) -> bool:
         """Tell whether a chunk is one event of the known frame. One whose text has quotes in it is not recognised."""
         start = self._start_size

@@ -92,14 +92,16 @@ class _Shell:
         return send
 
     def _begin(self, request: Any) -> Following | None:
-        with _BEGIN:
+        try:  # no `with`: every request of the app comes through here, and nearly all of them go no further
             url = request.url
             target = url.raw_path
             candidates = routes.find(request.method, target)
             if not candidates or not self._patches.active:
                 return None
             return self._patches.begin(candidates, _outgoing(request, url, target))
-        return None
+        except Exception as error:  # noqa: BLE001 - the fence
+            _BEGIN.caught(error)
+            return None
 
     def _replace(self, request: Any, call: Following) -> "_Own | None":
         if call.replacement is None:

@@ -327,8 +327,6 @@ _BY_METHOD: Final[Mapping[str, Mapping[bytes, tuple[Route, ...]]]] = {
 }
 _FETCHED: Final = re.compile("/(?:{})/".format("|".join(sorted({_collection(each) for each in _FETCHING}))).encode())
 """What a request that only reads must hold to be worth a closer look: most requests of an app are such."""
-_COLLECTIONS: Final = tuple({key for table in _BY_METHOD.values() for key in table if key.startswith(b"/")})
-"""Keys of the routes to any member of a collection."""
 
 
 def find(method: str, target: bytes) -> tuple[Route, ...]:
@@ -346,10 +344,8 @@ def find(method: str, target: bytes) -> tuple[Route, ...]:
         return _matching(method, last, path)
     if b":" in last and (verb := last[last.rfind(b":") :]) in by_last_segment:
         return _matching(method, verb, path)
-    for collection in _COLLECTIONS:
-        if path.endswith(collection, 0, at):
-            return _matching(method, collection, path)
-    return ()
+    collection = path[path.rfind(b"/", 0, at - 1) : at] if at > 1 else b""
+    return _matching(method, collection, path) if collection in by_last_segment else ()
 
 
 @lru_cache(maxsize=PATHS_MAX)
