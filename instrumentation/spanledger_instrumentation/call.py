@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from spanledger_instrumentation import attributes as names
 from spanledger_instrumentation import body, late, reaper, report, response_head
 from spanledger_instrumentation.document import Document
+from spanledger_instrumentation.encoding import decoded_head
 from spanledger_instrumentation.estimate import Estimate
 from spanledger_instrumentation.fence import Fence
 from spanledger_instrumentation.injection import Injection
@@ -238,11 +239,16 @@ class Call:
             answer = Answer()
             with _READ:
                 if self._refusal is not None:
-                    answer = self._refused(bytes(self._refusal))
+                    answer = self._refused(self._refusal_content(bytes(self._refusal)))
                 elif self._body is not None:
                     self._body.close()
                     answer = self._body.answer
             self._end(answer)
+
+    def _refusal_content(self, raw: bytes) -> bytes:
+        with _READ:  # what cannot be decoded is a refusal all the same, whose body says nothing
+            return decoded_head(self._head.get("content-encoding", ""), raw, ERROR_BYTES_MAX)
+        return b""
 
     def fail(self, error: BaseException) -> None:
         """End the call with the exception that the app is about to see."""

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Protocol
 
-__all__ = ["Decoder", "UnknownEncodingError", "decoded", "decoders"]
+__all__ = ["Decoder", "UnknownEncodingError", "decoded", "decoded_head", "decoders"]
 
 PIECE_BYTES_MAX: Final = 256 * 1024
 _ENCODINGS_MAX: Final = 3
@@ -97,6 +97,19 @@ def decoders(content_encoding: str) -> list[Decoder]:
     if len(encodings) > _ENCODINGS_MAX:
         raise UnknownEncodingError(f"{len(encodings)} encodings, at most {_ENCODINGS_MAX}")
     return [_decoder(name) for name in encodings]
+
+
+def decoded_head(content_encoding: str, data: bytes, bytes_max: int) -> bytes:
+    """Decode the beginning of a body, which may lack its end.
+
+    Raises: UnknownEncodingError: as `decoders` does.
+    """
+    head = b""
+    for piece in decoded(decoders(content_encoding), data):
+        head += piece[: bytes_max - len(head)]
+        if len(head) == bytes_max:
+            break
+    return head
 
 
 def _decoder(name: str) -> Decoder:

@@ -3,7 +3,7 @@ import zlib
 
 import pytest
 
-from spanledger_instrumentation.encoding import PIECE_BYTES_MAX, UnknownEncodingError, decoders
+from spanledger_instrumentation.encoding import PIECE_BYTES_MAX, UnknownEncodingError, decoded_head, decoders
 
 PLAIN = b"data: {}\n\n" * 1000
 
@@ -34,6 +34,14 @@ def test_a_bomb_is_inflated_in_bounded_pieces() -> None:
     pieces = [len(piece) for piece in decoder.decode(gzip.compress(bytes(10_000_000)))]
     assert sum(pieces) == 10_000_000
     assert max(pieces) <= PIECE_BYTES_MAX
+
+
+@pytest.mark.parametrize("encoding", ["", "identity", "gzip"])
+def test_the_head_of_a_body_is_decoded_though_its_end_is_missing(encoding: str) -> None:
+    plain = bytes(10_000_000)
+    encoded = gzip.compress(plain) if encoding == "gzip" else plain
+    assert decoded_head(encoding, encoded[:-100], 1000) == plain[:1000]
+    assert decoded_head(encoding, encoded[:9], 1000) == (b"" if encoding == "gzip" else plain[:9])
 
 
 def test_broken_bytes_are_an_error() -> None:

@@ -1,22 +1,25 @@
 """How close the limits are, as each provider tells it; what it does not tell is absent."""
 
+import gzip
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import httpx
 import openai
 import pytest
+import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spanledger_instrumentation import response_head
+from spanledger_instrumentation import fence, response_head
 from spanledger_instrumentation.rate_limit_policies import read_policies
 from spanledger_instrumentation.rate_limit_refusals import read_refusal
 from spanledger_instrumentation.rate_limits import FIELDS
 from spanledger_instrumentation.reset_times import duration_s, pacific_midnight_s, reset_at_s, retry_after_s
 from tests.instrumentation.conftest import Spans
-from tests.wire_server import WireServer, json_reply
+from tests.wire_server import Reply, WireServer, json_reply
 
 NOW = datetime(2026, 11, 22, 20, 0, tzinfo=UTC).timestamp()
 OPENAI = {
@@ -500,3 +503,35 @@ def test_a_refused_attempt_and_the_one_after_it_each_tell_of_their_limits(server
     assert second["spanledger.rate_limit.requests.remaining"] == 5
     assert before + 1 <= second["spanledger.rate_limit.requests.reset_at"] <= datetime.now(UTC).timestamp() + 1
     assert not any(name.endswith("tokens.limit") for name in second)
+
+
+def post_with_httpx(url: str, body: Any) -> None:
+    with httpx.stream("POST", url, json=body) as response:
+        response.read()
+
+
+@pytest.mark.parametrize(
+    "post",
+    [post_with_httpx, lambda url, body: requests.post(url, json=body, timeout=10)],
+    ids=["httpx", "requests"],
+)
+def test_the_refusal_of_a_stream_names_its_limit_and_its_reason_also_where_it_is_compressed(
+    server: WireServer, spans: Spans, post: Any
+) -> None:
+    refusal = {"error": {"message": GROQ, "type": "tokens", "code": "rate_limit_exceeded"}}
+    headers = {"content-type": "application/json", "content-encoding": "gzip"}
+    server.reply(Reply(status=429, headers=headers, pieces=[gzip.compress(json.dumps(refusal).encode())]))
+    post(f"{server.url}/v1/chat/completions", {"model": "m", "messages": [], "stream": True})
+    attributes = spans.attributes()
+    assert attributes["error.type"] == "rate_limit_exceeded"
+    assert attributes["spanledger.rate_limit.tokens.limit"] == 6000
+
+
+def test_a_refusal_that_nothing_can_decode_is_one_all_the_same(server: WireServer, spans: Spans) -> None:
+    headers = {"content-type": "application/json", "content-encoding": "gzip"}
+    server.reply(Reply(status=429, headers=headers, pieces=[b"{}"]))
+    with pytest.raises(httpx.DecodingError):
+        post_with_httpx(f"{server.url}/v1/chat/completions", {"model": "m", "messages": [], "stream": True})
+    fence.FAILURES.clear()  # our own decoder failed as the client's did
+    attributes = spans.attributes()
+    assert (attributes["error.type"], attributes["spanledger.usage.status"]) == ("429", "none")
