@@ -1,14 +1,17 @@
 """What single answers say that no fixture has: odd shapes, and the ends of those that are not whole."""
 
 import json
+import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from spanledger_instrumentation import body
 from spanledger_instrumentation.body import Body
-from spanledger_instrumentation.providers import anthropic_messages, openai_chat, openai_responses
-from spanledger_instrumentation.usage import Answer, usage_status
+from spanledger_instrumentation.providers import anthropic_messages, gemini, openai_chat, openai_responses
+from spanledger_instrumentation.providers.wire import Wire
+from spanledger_instrumentation.usage import Answer, Usage, usage_status
 from tests.instrumentation.fixtures import fed, stream_body
 
 
@@ -39,6 +42,26 @@ def test_choices_without_end_take_bounded_memory() -> None:
     assert len(answer.finish_reasons) == openai_chat.CHOICES_MAX
 
 
+@pytest.mark.parametrize(
+    ("wire", "event"),
+    [
+        (anthropic_messages.WIRE, lambda usage: {"type": "message_delta", "delta": {}, "usage": usage}),
+        (gemini.WIRE, lambda usage: {"usageMetadata": usage}),
+    ],
+    ids=["anthropic", "gemini"],
+)
+def test_members_of_a_usage_without_end_take_bounded_memory(wire: Wire, event: Callable[[Any], Any]) -> None:
+    stream = stream_body(wire)
+    stream.feed(events(event({"unheard_of": 1})))
+    tracemalloc.start()
+    try:
+        for number in range(1000):
+            stream.feed(events(event({f"unheard_of_{number}": "x" * 1000})))
+        assert tracemalloc.get_traced_memory()[0] < 64 * 1024
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.mark.parametrize("error", ["overloaded", ["overloaded"], {"message": "overloaded"}])
 def test_an_error_of_any_shape_in_a_stream_is_one(error: object) -> None:
     answer = fed(stream_body(openai_chat.WIRE), events({"error": error}))
@@ -59,6 +82,36 @@ def test_what_compactions_used_is_told_apart_and_makes_the_figures_partial() -> 
         assert (answer.usage.input_tokens, answer.usage.output_tokens) == (5, 3)
         assert (answer.usage.compaction_input_tokens, answer.usage.compaction_output_tokens) == (240, 14)
         assert usage_status(answer, whole=True, sent=True) == "partial"
+
+
+def test_what_an_advisor_used_is_told_apart_and_makes_the_figures_partial() -> None:
+    advice = {
+        "type": "advisor_message",
+        "model": "claude-opus-4-7",
+        "input_tokens": 823,
+        "cache_read_input_tokens": 100,
+        "cache_creation_input_tokens": 0,
+        "output_tokens": 531,
+    }
+    message = {"type": "message", "input_tokens": 5, "output_tokens": 3}
+    usage = {"input_tokens": 5, "output_tokens": 3, "iterations": [message, advice, message, advice]}
+    whole = body.read(anthropic_messages.WIRE, json.dumps({"id": "m", "usage": usage}).encode(), "application/json")
+    delta = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": usage}
+    for answer in (whole, fed(stream_body(anthropic_messages.WIRE), events(delta, {"type": "message_stop"}))):
+        assert answer.usage == Usage(input_tokens=5, output_tokens=3)
+        assert answer.details == {
+            "anthropic.usage.advisor.model": "claude-opus-4-7",
+            "anthropic.usage.advisor.input_tokens": 1846,
+            "anthropic.usage.advisor.output_tokens": 1062,
+        }
+        assert usage_status(answer, whole=True, sent=True) == "partial"
+
+
+@pytest.mark.parametrize("kind", ["compaction", "advisor_message"])
+def test_an_iteration_apart_that_tells_no_figures_makes_the_rest_partial_all_the_same(kind: str) -> None:
+    content = json.dumps({"usage": {"input_tokens": 5, "iterations": [{"type": kind}]}}).encode()
+    answer = body.read(anthropic_messages.WIRE, content, "application/json")
+    assert usage_status(answer, whole=True, sent=True) == "partial"
 
 
 @pytest.mark.parametrize("iterations", [None, [], "x", [{"type": "message", "input_tokens": 5}]])

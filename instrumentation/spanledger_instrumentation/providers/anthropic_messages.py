@@ -9,8 +9,8 @@ Source: anthropic 2.12 types/usage.py, types/message_delta_usage.py (November 20
 the usage of message_delta is cumulative, so its fields replace those of message_start and are never added to them.
 """
 
-from collections.abc import Mapping
-from typing import Final, cast
+from collections.abc import Iterable, Mapping
+from typing import Final
 
 from spanledger_instrumentation import attributes as names
 from spanledger_instrumentation.document import Document
@@ -19,12 +19,14 @@ from spanledger_instrumentation.providers.values import (
     Row,
     attributes,
     count,
+    entries,
     error_type,
     finish_reason,
     integer,
     members,
     number,
     text,
+    total,
     word,
 )
 from spanledger_instrumentation.providers.wire import Request, Wire
@@ -38,6 +40,14 @@ _DETAILS: Final = (
 )
 _TEXT: Final = (b'{"type":"content_block_', b'{"type": "content_block_')
 _INPUT: Final = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+_USAGE: Final = frozenset(
+    {
+        *_INPUT,
+        *("cache_creation", "output_tokens", "output_tokens_details", "server_tool_use", "iterations", "service_tier"),
+        *(member for _, member in _DETAILS),
+    }
+)
+"""Members of a usage that are kept; a stream may send others without end."""
 
 
 def _output_type(value: object) -> str | None:
@@ -121,12 +131,14 @@ class MessageStream:
             self.answer.finish_reasons = (reason,)
 
     def _take_usage(self, usage: Mapping[str, object]) -> None:
-        self._usage.update((name, value) for name, value in usage.items() if value is not None)
+        self._usage.update((name, value) for name, value in usage.items() if value is not None and name in _USAGE)
         self.answer.usage = read_usage(self._usage)
         self.answer.service_tier = word(self._usage.get("service_tier"))
         for name, member in _DETAILS:
             if (detail := word(self._usage.get(member))) is not None:
                 self.answer.details[name] = detail
+        if "iterations" in self._usage:
+            _take_advice(self.answer, self._usage)
 
 
 def read_usage(usage: Mapping[str, object]) -> Usage:
@@ -152,12 +164,31 @@ def _compacted(usage: Mapping[str, object], parts: tuple[str, ...]) -> int | Non
 
     Source: anthropic 2.12 types/beta/beta_usage.py; summed as in its lib/_tracing/_response.py (November 2026).
     """
-    iterations = usage.get("iterations")
-    if not isinstance(iterations, list):
-        return None
-    entries = [members(entry) for entry in cast("list[object]", iterations)]
-    compactions = [entry for entry in entries if entry.get("type") == "compaction"]
-    return sum(count(entry.get(part)) or 0 for entry in compactions for part in parts) if compactions else None
+    compactions = _iterations(usage, "compaction")
+    return (_sum(compactions, parts) or 0) if compactions else None
+
+
+def _take_advice(answer: Answer, usage: Mapping[str, object]) -> None:
+    """Take what the advisor used, another model than the answer's, at other prices, whose tokens are in no total.
+
+    Source: anthropic 2.12 types/beta/beta_advisor_message_iteration_usage.py;
+    platform.claude.com/docs/en/agents-and-tools/tool-use/advisor-tool (November 2026).
+    """
+    advice = _iterations(usage, "advisor_message")
+    for name, parts in ((names.ADVISOR_INPUT_TOKENS, _INPUT), (names.ADVISOR_OUTPUT_TOKENS, ("output_tokens",))):
+        if (figure := _sum(advice, parts)) is not None:
+            answer.details[name] = figure
+    answer.beside = bool(advice)
+    if advice and (model := text(advice[0].get("model"))) is not None:
+        answer.details[names.ADVISOR_MODEL] = model
+
+
+def _iterations(usage: Mapping[str, object], kind: str) -> list[Mapping[str, object]]:
+    return [entry for entry in entries(usage.get("iterations")) if entry.get("type") == kind]
+
+
+def _sum(iterations: Iterable[Mapping[str, object]], parts: tuple[str, ...]) -> int | None:
+    return total(*(count(entry.get(part)) for entry in iterations for part in parts))
 
 
 WIRE: Final = Wire(

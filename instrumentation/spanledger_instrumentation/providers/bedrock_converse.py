@@ -12,7 +12,7 @@ Text units of guardrails, which AWS bills apart and which are no tokens, are not
 """
 
 from collections.abc import Mapping
-from typing import Final, cast
+from typing import Final
 
 from spanledger_instrumentation import attributes as names
 from spanledger_instrumentation.document import Document
@@ -22,6 +22,7 @@ from spanledger_instrumentation.providers.values import (
     Row,
     attributes,
     count,
+    entries,
     error_type,
     finish_reason,
     integer,
@@ -191,10 +192,7 @@ def _of(usage: Mapping[str, object], *spellings: str) -> int | None:
 
 
 def _written(details: object, ttl: str) -> int | None:
-    if not isinstance(details, list):
-        return None
-    entries = [members(entry) for entry in cast("list[object]", details)]
-    written = [count(entry.get("inputTokens")) or 0 for entry in entries if entry.get("ttl") == ttl]
+    written = [count(entry.get("inputTokens")) or 0 for entry in entries(details) if entry.get("ttl") == ttl]
     return sum(written) if written else None
 
 

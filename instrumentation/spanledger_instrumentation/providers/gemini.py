@@ -39,6 +39,15 @@ QUERIES_MAX: Final = 256
 """Different web searches of one answer that are told apart."""
 _MIDDLE: Final = frozenset({"content", "index"})
 """Members of a candidate that has not ended."""
+_USAGE: Final = frozenset(
+    {
+        *("promptTokenCount", "toolUsePromptTokenCount", "cachedContentTokenCount"),
+        *("candidatesTokenCount", "thoughtsTokenCount"),
+        *("promptTokensDetails", "promptTokenDetails", "toolUsePromptTokensDetails", "cacheTokensDetails"),
+        *("candidatesTokensDetails", "serviceTier", "trafficType"),
+    }
+)
+"""Members of a usage that are kept; a stream may send others without end."""
 _GENERATION: Final = re.compile(r"gemini-(\d+)")
 
 
@@ -113,7 +122,7 @@ class ContentStream:
         if usage is None or not self._goes_on(document):
             self.take(document)
         elif said := members(document.read("usageMetadata")):
-            self._usage.update((name, value) for name, value in said.items() if value is not None)
+            self._keep(said)
             _read_totals(usage, self._usage)
         return True
 
@@ -162,11 +171,14 @@ class ContentStream:
             self.answer.choices = len(self._reasons)
 
     def _take_usage(self, usage: Mapping[str, object]) -> None:
-        self._usage.update((name, value) for name, value in usage.items() if value is not None)
+        self._keep(usage)
         tier = word(self._usage.get("serviceTier")) or word(self._usage.get("trafficType"))
         self.answer.service_tier = tier or self.answer.service_tier
         found = read_usage(self._usage)
         self.answer.usage = found if found.known() else self.answer.usage
+
+    def _keep(self, usage: Mapping[str, object]) -> None:
+        self._usage.update((name, value) for name, value in usage.items() if value is not None and name in _USAGE)
 
 
 def read_usage(usage: Mapping[str, object]) -> Usage:

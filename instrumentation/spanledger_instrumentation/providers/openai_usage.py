@@ -13,7 +13,6 @@ Perplexity and DeepSeek; LiteLLM's types/utils.py `PromptTokensDetailsWrapper`, 
 2026).
 """
 
-import math
 from collections.abc import Mapping
 from typing import Final
 
@@ -208,4 +207,4 @@ def _cost_usd(usage: Mapping[str, object]) -> float | None:
 
 def _amount(value: object) -> float | None:
     found = number(value)
-    return found if found is not None and found >= 0 and math.isfinite(found) else None
+    return found if found is not None and found >= 0 else None

@@ -1,5 +1,6 @@
 """JSON values of a provider -> attribute values, or `None` where the type is not the one that the field has."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, cast
 
@@ -31,6 +32,8 @@ TEXT_CHARS_MAX: Final = 256
 ENTRIES_MAX: Final = 256
 """Objects of one list that are looked at: 250 texts may be embedded at once."""
 _INTEGER_MAX: Final = 2**63 - 1
+_COUNT_MAX: Final = 2**53 - 1
+"""The greatest integer that all readers of JSON agree on (RFC 7493); a span can hold a sum of hundreds of them."""
 _WORD_CHARS_MAX: Final = 64
 
 
@@ -58,21 +61,21 @@ def integer(value: object) -> int | None:
 
 
 def count(value: object) -> int | None:
-    """Read a count: never negative. Some servers send whole numbers as floats (GPUStack, OpenRouter)."""
+    """Read a count, never negative. Some servers send whole numbers as floats (GPUStack, OpenRouter)."""
     if value is None:
         return None
     if type(value) is int:  # nearly always
-        return value if 0 <= value <= _INTEGER_MAX else None
+        return value if 0 <= value <= _COUNT_MAX else None
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     found = integer(value)
-    return found if found is not None and found >= 0 else None
+    return found if found is not None and 0 <= found <= _COUNT_MAX else None
 
 
 def number(value: object) -> float | None:
-    """Read a number as a double."""
+    """Read a number as a double; JSON's `1e999` and what is no JSON, such as `NaN`, are none."""
     if isinstance(value, float):
-        return value
+        return value if math.isfinite(value) else None
     found = integer(value)
     return None if found is None else float(found)
 

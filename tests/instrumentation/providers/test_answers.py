@@ -6,7 +6,13 @@ from typing import Any
 import pytest
 
 from spanledger_instrumentation.document import Document
-from spanledger_instrumentation.providers import anthropic_messages, openai_chat, openai_embeddings, openai_responses
+from spanledger_instrumentation.providers import (
+    anthropic_messages,
+    openai_audio,
+    openai_chat,
+    openai_embeddings,
+    openai_responses,
+)
 from spanledger_instrumentation.providers.openai_chat import ChatStream
 from spanledger_instrumentation.providers.openai_responses import ResponseStream
 from spanledger_instrumentation.providers.wire import Wire
@@ -61,6 +67,15 @@ def test_whole_numbers_may_come_as_floats_and_nonsense_does_not_count() -> None:
     usage = {"prompt_tokens": 5.0, "completion_tokens": -1, "prompt_tokens_details": {"cached_tokens": True}}
     answer = openai_chat.WIRE.read_answer(Document(data({"usage": usage})))
     assert answer.usage == Usage(input_tokens=5)
+
+
+@pytest.mark.parametrize("beyond", [2**53, 2**63 - 1, 10**400, 1e300, float("inf")])
+def test_a_figure_that_nothing_can_have_used_does_not_count(beyond: float) -> None:
+    usage = {"input_tokens": 5, "cache_read_input_tokens": beyond, "output_tokens": beyond}
+    answer = anthropic_messages.WIRE.read_answer(Document(data({"usage": usage})))
+    assert answer.usage == Usage(input_tokens=5)
+    speech = openai_audio.TRANSCRIPTION.read_answer(Document(data({"text": "", "duration": float("inf")})))
+    assert speech.usage is None
 
 
 @pytest.mark.parametrize(

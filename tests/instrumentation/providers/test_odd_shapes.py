@@ -32,6 +32,7 @@ LEAVES = (
     | st.booleans()
     | st.integers()
     | st.floats()
+    | st.sampled_from([2**53 - 1, 2**63 - 1])
     | st.sampled_from(WORDS)
     | st.sampled_from(["", "\ud800", "1"])
 )
@@ -66,7 +67,7 @@ def _check(wire: Wire, value: Any) -> None:
     for answer in answers:
         if answer.usage is not None:
             figures = [getattr(answer.usage, name) for name in FIGURES]
-            assert all(figure is None or figure >= 0 for figure in figures)
+            assert all(figure is None or 0 <= figure < 2**63 for figure in figures)
 
 
 @given(wire=st.sampled_from(WIRES), value=JSON | OBJECTS)
