@@ -2,16 +2,18 @@
 
 1. Google's Gemini API and Vertex AI have no headers, and tell all in the details of the error.
 2. OpenAI and Groq name in the message which of the limits it was, of which some are in no header.
+3. OpenRouter repeats in the body the headers of whoever refused: of its own limits, or of the provider behind it.
 """
 
 import json
 import re
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Final, cast
 
 from spanledger_instrumentation import attributes as names
 from spanledger_instrumentation.providers.values import AttributeValue, members
-from spanledger_instrumentation.rate_limits import reported
+from spanledger_instrumentation.rate_limits import FIELDS, read, reported
 from spanledger_instrumentation.reset_times import duration_s, number, pacific_midnight_s
 
 __all__ = ["STATUS_CODES", "read_refusal"]
@@ -19,6 +21,7 @@ __all__ = ["STATUS_CODES", "read_refusal"]
 STATUS_CODES: Final = frozenset({413, 429})
 """Groq answers 413 to a request that is larger than the limit of a minute."""
 _DETAILS_MAX: Final = 16
+_HEADERS_MAX: Final = 64
 _DAY_S: Final = 86_400.0
 _WINDOWS_S: Final = {"PerDay": _DAY_S, "PerHour": 3600.0, "PerMinute": 60.0, "PerSecond": 1.0}
 _KINDS: Final = {"InputToken": "input_tokens", "OutputToken": "output_tokens", "Token": "tokens", "Request": "requests"}
@@ -50,7 +53,7 @@ def _hit(content: bytes, now_s: float) -> dict[str, AttributeValue]:
         return _google(content, now_s)
     hit = _MESSAGE.search(content)
     if hit is None:
-        return {}
+        return _headers(content, now_s) if b'"headers"' in content else {}
     kind, period, limit, used, again = hit.groups()
     wait_s = None if again is None else duration_s(again.decode())
     return reported(
@@ -60,6 +63,20 @@ def _hit(content: bytes, now_s: float) -> dict[str, AttributeValue]:
         reset_at=None if wait_s is None else now_s + wait_s,
         window_s=_PERIODS_S[period.decode()],
     )
+
+
+def _headers(content: bytes, now_s: float) -> dict[str, AttributeValue]:
+    """Read the headers that OpenRouter hands on.
+
+    Shape: {"error": {"message": "Rate limit exceeded: free-models-per-day. ...", "code": 429, "metadata": {"headers":
+           {"X-RateLimit-Limit": "50", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1775001600000"}}}};
+           of the provider behind it {"headers": {"Retry-After": "17"}}
+    Source: answers as users quote them, github.com/Gitlawb/openclaude/issues/936 for one (read in November 2026).
+    """
+    headers = members(members(members(members(_json(content)).get("error")).get("metadata")).get("headers"))
+    pairs = islice(headers.items(), _HEADERS_MAX)
+    head = {name.lower(): value for name, value in pairs if isinstance(value, str)}
+    return read([(FIELDS[name], value) for name, value in head.items() if name in FIELDS], head, "openrouter", now_s)
 
 
 def _google(content: bytes, now_s: float) -> dict[str, AttributeValue]:

@@ -477,6 +477,27 @@ def test_a_request_that_is_larger_than_the_limit_has_no_time_to_come_back() -> N
     assert hit({"error": {"message": message}}) == {"tokens.limit": 6000, "tokens.window_s": 60}
 
 
+def passed_on(headers: Any) -> dict[str, Any]:
+    message = "Rate limit exceeded: free-models-per-day. Add 10 credits to unlock 1000 free model requests per day"
+    return {"error": {"message": message, "code": 429, "metadata": {"headers": headers, "provider_name": None}}}
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        (
+            {"X-RateLimit-Limit": "50", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(int(NOW + 60) * 1000)},
+            {"requests.limit": 50, "requests.remaining": 0, "requests.reset_at": 60},
+        ),
+        ({"Retry-After": "17"}, {"retry_after_s": 17}),
+        ({"X-RateLimit-Limit": 50, "X-RateLimit-Remaining": None, "content-type": "x"}, {}),
+        (["X-RateLimit-Limit"], {}),
+    ],
+)
+def test_the_headers_that_openrouter_repeats_in_its_body(headers: Any, expected: dict[str, Any]) -> None:
+    assert hit(passed_on(headers)) == expected
+
+
 @given(st.binary(max_size=200))
 def test_no_refusal_is_too_strange(content: bytes) -> None:
     assert read_refusal(content, {"a": 1}, NOW)["a"] == 1

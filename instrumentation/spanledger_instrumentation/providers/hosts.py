@@ -83,7 +83,8 @@ PROVIDERS: Final = (
     Provider(name="together", hosts=("together.xyz", "together.ai")),
     Provider(name="fireworks", hosts=("fireworks.ai",)),
     Provider(name="perplexity", hosts=("api.perplexity.ai",)),
-    Provider(name="voyage", hosts=("api.voyageai.com",)),
+    # Keys of MongoDB Atlas go to the second one: mongodb.com/docs/api/doc/atlas-embedding-and-reranking-api.
+    Provider(name="voyage", hosts=("api.voyageai.com", "ai.mongodb.com")),
     Provider(name="jina", hosts=("jina.ai",)),
     Provider(name="ollama", hosts=("ollama.com",)),
     Provider(name="portkey", hosts=("api.portkey.ai",)),

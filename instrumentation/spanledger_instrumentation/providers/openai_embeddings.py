@@ -3,7 +3,7 @@
 Shape: {"data": [...], "model", "usage": {"prompt_tokens", "total_tokens"}}; vLLM's usage has all members of a chat's;
        Voyage's only {"total_tokens"}, and for its multimodal models {"text_tokens", "image_pixels", "total_tokens"}.
 Source: openai 3.54 types/create_embedding_response.py; docs.voyageai.com/reference/embeddings-api,
-reference/multimodal-embeddings-api; api.jina.ai/docs (November 2026).
+reference/multimodal-embeddings-api, reference/contextualized-embeddings-api; api.jina.ai/docs (November 2026).
 """
 
 from typing import Final

@@ -258,6 +258,12 @@ _ROUTES: Final = (
         providers=("voyage",),
         shapes=(("model", "inputs"),),
     ),
+    Route(
+        path=("contextualizedembeddings",),
+        wire=openai_embeddings.WIRE,
+        providers=("voyage", "perplexity"),
+        shapes=(("model", "inputs"), ("model", "input")),
+    ),
     Route(path=("images", "generations"), wire=openai_images.WIRE, providers=_COMPATIBLE, shapes=(("prompt",),)),
     Route(path=("images", "edits"), wire=openai_images.WIRE, providers=_COMPATIBLE, shapes=(("prompt",),)),
     Route(path=("images", "variations"), wire=openai_images.WIRE, providers=_COMPATIBLE, shapes=(("model",),)),
