@@ -127,7 +127,7 @@ def _error_type(error: Mapping[str, object]) -> str:
 def _tells(data: bytes) -> bool:
     """Tell whether a chunk can hold more than text of the first choice: a usage, a reason to finish, an error."""
     return (
-        (b'"usage"' in data and b'"usage":null' not in data)
+        (b'"usage"' in data and (b'"usage":null' not in data or data.count(b'"usage"') > 1))
         or b'"finish_reason":"' in data
         or b'"finish_reason": "' in data
         or b'"error"' in data

@@ -162,6 +162,20 @@ def test_groq_s_two_usages_are_one_whichever_comes_last() -> None:
         assert stream.answer.usage == Usage(input_tokens=120, output_tokens=60)
 
 
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        b'{"id":"c","choices":[],"usage":null,"x_groq":{"usage":{"prompt_tokens":120,"completion_tokens":60}}}',
+        b'{"id":"c","choices":[],"debug":{"usage":null},"usage":{"prompt_tokens":120,"completion_tokens":60}}',
+    ],
+)
+def test_a_usage_beside_one_that_is_null_is_read(chunk: bytes) -> None:
+    stream = ChatStream()
+    stream.event(b'{"id":"c","choices":[{"index":0,"delta":{}}]}', b"")
+    stream.event(chunk, b"")
+    assert stream.answer.usage == Usage(input_tokens=120, output_tokens=60)
+
+
 def test_what_groq_s_hardware_cached_is_no_usage() -> None:
     answer = openai_chat.read_answer(Document(b'{"id": "c", "x_groq": {"usage": {"dram_cached_tokens": 5}}}'))
     assert answer.usage is None
