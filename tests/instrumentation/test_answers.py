@@ -107,6 +107,46 @@ def test_what_an_advisor_used_is_told_apart_and_makes_the_figures_partial() -> N
         assert usage_status(answer, whole=True, sent=True) == "partial"
 
 
+@pytest.mark.parametrize(("declined_tokens", "status"), [(0, "reported"), (7, "partial")])
+def test_the_model_that_took_over_from_another_one_is_the_one_that_answered(declined_tokens: int, status: str) -> None:
+    declined = {"type": "message", "model": "claude-fable-5", "input_tokens": 8, "output_tokens": declined_tokens}
+    served = {
+        "type": "fallback_message",
+        "model": "claude-opus-5",
+        "input_tokens": 412,
+        "cache_read_input_tokens": 0,
+        "cache_creation_input_tokens": 50,
+        "cache_creation": {"ephemeral_5m_input_tokens": 50, "ephemeral_1h_input_tokens": 0},
+        "output_tokens": 264,
+    }
+    first = {
+        "input_tokens": 8,
+        "cache_read_input_tokens": 400,
+        "cache_creation": {"ephemeral_1h_input_tokens": 1},
+        "output_tokens": 1,
+        "service_tier": "standard",
+    }
+    last = {"input_tokens": 412, "output_tokens": 264, "iterations": [declined, served]}
+    answer = fed(
+        stream_body(anthropic_messages.WIRE),
+        events(
+            {"type": "message_start", "message": {"id": "m", "model": "claude-fable-5", "usage": first}},
+            {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": last},
+            {"type": "message_stop"},
+        ),
+    )
+    assert (answer.model, answer.service_tier) == ("claude-opus-5", "standard")
+    assert answer.usage == Usage(
+        input_tokens=462,
+        output_tokens=264,
+        cache_read_input_tokens=0,
+        cache_write_input_tokens=50,
+        cache_write_5m_input_tokens=50,
+        cache_write_1h_input_tokens=0,
+    )
+    assert usage_status(answer, whole=True, sent=True) == status
+
+
 @pytest.mark.parametrize("kind", ["compaction", "advisor_message"])
 def test_an_iteration_apart_that_tells_no_figures_makes_the_rest_partial_all_the_same(kind: str) -> None:
     content = json.dumps({"usage": {"input_tokens": 5, "iterations": [{"type": kind}]}}).encode()

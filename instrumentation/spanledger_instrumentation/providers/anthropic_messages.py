@@ -107,7 +107,7 @@ class MessageStream:
         elif kind == "message_delta":
             self._take_reason(document.read("delta", "stop_reason"))
             if usage := members(document.read("usage")):
-                self._take_usage(usage)
+                self._take_usage({**self._fallen_back(usage), **_said(usage)})
                 self.answer.usage_final = True
         elif kind == "message_stop":
             self.answer.done = True
@@ -130,8 +130,23 @@ class MessageStream:
         if reason := finish_reason(value):
             self.answer.finish_reasons = (reason,)
 
+    def _fallen_back(self, usage: Mapping[str, object]) -> Mapping[str, object]:
+        """Turn to another model, where one took over in the stream: what the first one said of its usage is past.
+
+        Source: anthropic 2.12 types/beta/beta_fallback_message_iteration_usage.py;
+        platform.claude.com/docs/en/build-with-claude/refusals-and-fallback (November 2026). The figures are those of
+        the model that answered, which message_start could not know.
+        """
+        served = _iterations(usage, "fallback_message")
+        if not served:
+            return {}
+        self.answer.model = text(served[-1].get("model")) or self.answer.model
+        for name in (*_INPUT, "cache_creation"):
+            self._usage.pop(name, None)
+        return _said(served[-1])
+
     def _take_usage(self, usage: Mapping[str, object]) -> None:
-        self._usage.update((name, value) for name, value in usage.items() if value is not None and name in _USAGE)
+        self._usage.update(_said(usage))
         self.answer.usage = read_usage(self._usage)
         self.answer.service_tier = word(self._usage.get("service_tier"))
         for name, member in _DETAILS:
@@ -139,6 +154,7 @@ class MessageStream:
                 self.answer.details[name] = detail
         if "iterations" in self._usage:
             _take_advice(self.answer, self._usage)
+            self.answer.beside = self.answer.beside or _has_declined(self._usage)
 
 
 def read_usage(usage: Mapping[str, object]) -> Usage:
@@ -181,6 +197,17 @@ def _take_advice(answer: Answer, usage: Mapping[str, object]) -> None:
     answer.beside = bool(advice)
     if advice and (model := text(advice[0].get("model"))) is not None:
         answer.details[names.ADVISOR_MODEL] = model
+
+
+def _has_declined(usage: Mapping[str, object]) -> bool:
+    """Tell whether a model that another one took over from had begun to answer: that is billed, and in no total."""
+    served, others = _iterations(usage, "fallback_message"), _iterations(usage, "message")
+    written = _sum((*served, *others), ("output_tokens",)) or 0
+    return bool(served) and written > (count(usage.get("output_tokens")) or 0)
+
+
+def _said(usage: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in usage.items() if value is not None and name in _USAGE}
 
 
 def _iterations(usage: Mapping[str, object], kind: str) -> list[Mapping[str, object]]:
