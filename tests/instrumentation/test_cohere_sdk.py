@@ -167,6 +167,22 @@ def test_reranking_is_billed_by_searches_in_both_apis(
         spans.clear()
 
 
+def test_documents_are_billed_by_page(client: cohere.ClientV2, server: WireServer, spans: Spans) -> None:
+    page = {"type": "markdown", "index": 0, "markdown": {"content": "CANARY"}}
+    server.reply(json_reply({"id": "p1", "pages": [page], "meta": {"billed_units": {"pages": 1}}}))
+    client.parse(model="the-parser", document=cohere.ParseDocument(image_url="data:image/png;base64,AA=="))
+    has(
+        spans,
+        {
+            "gen_ai.operation.name": "ocr",
+            "gen_ai.request.model": "the-parser",
+            "gen_ai.response.id": "p1",
+            "spanledger.usage.pages": 1,
+            "spanledger.usage.status": "reported",
+        },
+    )
+
+
 def test_what_is_free_is_no_call(client_v1: cohere.Client, server: WireServer, spans: Spans) -> None:
     server.reply(json_reply({"tokens": [1], "token_strings": ["a"], "meta": {}}))
     assert client_v1.tokenize(text="a", model="command", offline=False).tokens == [1]

@@ -1,6 +1,7 @@
 """What all requests, refusals and figures of Cohere's two APIs have in common.
 
-Shape: {"billed_units": {"input_tokens", "output_tokens", "search_units", "images", "image_tokens", "text_tokens"},
+Shape: {"billed_units": {"input_tokens", "output_tokens", "search_units", "images", "image_tokens", "text_tokens",
+       "pages"},
        "tokens": {"input_tokens", "output_tokens"}, "cached_tokens"}; numbers may be floats.
 Source: cohere 7.3 types/usage.py, types/api_meta_billed_units.py; recorded answers (November 2026). Billed units are
 what counts, as the GenAI conventions have it; `tokens` has Cohere's own template of the prompt in it, too.
@@ -65,4 +66,5 @@ def _read_billed(billed: Mapping[str, object]) -> Usage:
         image_input_tokens=images,
         input_images=count(billed.get("images")),
         search_units=count(billed.get("search_units")),
+        pages=count(billed.get("pages")),
     )

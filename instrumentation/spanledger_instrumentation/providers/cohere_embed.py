@@ -1,6 +1,7 @@
-"""Cohere's embeddings and rerankings, in both APIs: request and answer.
+"""Cohere's embeddings and rerankings, in both APIs, and its reading of documents: request and answer.
 
-Shape: {"id", "embeddings" | "results", "meta": {"billed_units": {"input_tokens" | "images", ... | "search_units"}}}
+Shape: {"id", "embeddings" | "results" | "pages",
+       "meta": {"billed_units": {"input_tokens" | "images", ... | "search_units" | "pages"}}}
 Source: cohere 7.3 raw_base_client.py, v2/raw_client.py, types/api_meta.py; recorded answers (November 2026).
 """
 
@@ -15,7 +16,7 @@ from spanledger_instrumentation.providers.values import AttributeValue, Row, att
 from spanledger_instrumentation.providers.wire import Request, Wire
 from spanledger_instrumentation.usage import Answer
 
-__all__ = ["RERANK", "WIRE", "read_answer", "read_request"]
+__all__ = ["PARSE", "RERANK", "WIRE", "read_answer", "read_request"]
 
 _FORMATS_MAX: Final = 8
 
@@ -55,3 +56,4 @@ WIRE: Final = Wire(
     answer_bytes_max=WHOLE_BYTES_MAX,  # the figures stand behind the vectors
 )
 RERANK: Final = replace(WIRE, operation="rerank")
+PARSE: Final = replace(WIRE, operation="ocr")

@@ -214,6 +214,7 @@ _ROUTES: Final = (
     ),
     Route(path=("v1", "rerank"), wire=cohere_embed.RERANK, providers=_COHERE, only=True),
     Route(path=("v2", "rerank"), wire=cohere_embed.RERANK, providers=_COHERE, only=True),
+    Route(path=("v2", "parse"), wire=cohere_embed.PARSE, providers=_COHERE, only=True),
     Route(path=("api", "chat"), wire=ollama.WIRE, providers=_OLLAMA, shapes=(("model", "messages"),)),
     Route(path=("api", "generate"), wire=ollama.COMPLETIONS, providers=_OLLAMA, shapes=(("model", "prompt"),)),
     Route(path=("api", "embed"), wire=ollama.EMBEDDINGS, providers=_OLLAMA, shapes=(("model", "input"),)),

@@ -34,6 +34,7 @@ def wire_of(path: str, provider: str | None, content: Any) -> Wire | None:
         ("/v2/embed", cohere_embed.WIRE),
         ("/v1/rerank", cohere_embed.RERANK),
         ("/v2/rerank", cohere_embed.RERANK),
+        ("/v2/parse", cohere_embed.PARSE),
         ("/v1/tokenize", None),
         ("/v1/detokenize", None),
         ("/v1/check-api-key", None),
@@ -52,6 +53,7 @@ def test_on_cohere_s_hosts_the_path_is_enough(path: str, wire: Wire | None) -> N
         ("/v1/generate", {"prompt": "a", "model": "m"}),
         ("/v1/embed", {"texts": ["a"]}),
         ("/v2/embed", {"model": "m", "input": "a"}),
+        ("/v2/parse", {"model": "m", "document": {"type": "image_url"}}),
     ],
 )
 def test_services_of_others_with_such_paths_are_left_alone(path: str, content: Any) -> None:
