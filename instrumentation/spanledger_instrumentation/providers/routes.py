@@ -241,6 +241,9 @@ _ROUTES: Final = (
     Route(path=("completions",), wire=openai_completions.WIRE, providers=_COMPATIBLE, shapes=(("model", "prompt"),)),
     Route(path=("responses",), wire=openai_responses.WIRE, providers=_COMPATIBLE, shapes=_RESPONSES),
     Route(path=("responses", "compact"), wire=openai_responses.WIRE, providers=_COMPATIBLE, shapes=_RESPONSES),
+    # Perplexity's own names for the two: docs.perplexity.ai/docs/grounded-llm/openai-compatibility (November 2026).
+    Route(path=("v1", "agent"), wire=openai_responses.WIRE, providers=("perplexity",), only=True),
+    Route(path=("v1", "sonar"), wire=openai_chat.WIRE, providers=("perplexity",), only=True),
     Route(
         path=("decisions",),
         wire=openai_responses.WIRE,

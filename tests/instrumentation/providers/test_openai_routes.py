@@ -47,6 +47,8 @@ from tests.instrumentation.providers.test_routes import LONG, operation
         ("/v1/multimodalembeddings", "api.voyageai.com", "openai", "embeddings"),
         ("/v1/contextualizedembeddings", "api.voyageai.com", "openai", "embeddings"),
         ("/v1/contextualizedembeddings", "api.perplexity.ai", "openai", "embeddings"),
+        ("/v1/agent", "api.perplexity.ai", "openai", "chat"),
+        ("/v1/sonar", "api.perplexity.ai", "openai", "chat"),
         ("/v1/embeddings", "ai.mongodb.com", "openai", "embeddings"),
         ("/v1/rerank", "ai.mongodb.com", "cohere", "rerank"),
         ("/v1/rerank", "api.voyageai.com", "cohere", "rerank"),
@@ -103,6 +105,9 @@ def test_on_another_host_the_body_must_have_the_members_of_the_format(path: str,
         ("/v1/conversations", {"inputs": "hi", "model": "m"}),
         ("/v1/conversations/conv_1", {"inputs": "hi"}),
         ("/v1/multimodalembeddings", {"inputs": []}),
+        ("/v1/contextualizedembeddings", {"inputs": []}),
+        ("/v1/agent", {"model": "m", "input": "hi"}),
+        ("/v1/sonar", {"model": "m", "messages": []}),
     ],
 )
 def test_other_services_with_the_same_path_are_left_alone(path: str, body: Any) -> None:
