@@ -71,6 +71,13 @@ def test_messages(client: anthropic.Anthropic, server: WireServer, spans: Spans,
     check(spans, native=native)
 
 
+def test_a_litellm_proxy_says_what_the_call_cost(client: anthropic.Anthropic, server: WireServer, spans: Spans) -> None:
+    headers = {"content-type": "application/json", "x-litellm-response-cost": "0.0031"}
+    server.reply(Reply(headers=headers, pieces=[load("anthropic/message.json")]))
+    create(client)
+    assert spans.attributes()["gen_ai.usage.cost.amount"] == 0.0031
+
+
 def test_messages_stream(client: anthropic.Anthropic, server: WireServer, spans: Spans, *, native: bool) -> None:
     server.reply(STREAM)
     assert [event.type for event in create(client, stream=True)][-1] == "message_stop"

@@ -14,6 +14,7 @@ from typing import Final
 
 from spanledger_instrumentation import attributes as names
 from spanledger_instrumentation.document import Document
+from spanledger_instrumentation.providers.openai_chat import read_cost
 from spanledger_instrumentation.providers.values import (
     AttributeValue,
     Row,
@@ -225,4 +226,5 @@ WIRE: Final = Wire(
     read_answer=read_answer,
     read_error=read_error,
     stream=MessageStream,
+    read_head=read_cost,
 )

@@ -28,7 +28,7 @@ from spanledger_instrumentation.providers.values import (
 from spanledger_instrumentation.providers.wire import Request, Wire
 from spanledger_instrumentation.usage import Answer
 
-__all__ = ["REQUEST", "WIRE", "ChatStream", "read_answer", "read_head", "read_request", "read_usage"]
+__all__ = ["REQUEST", "WIRE", "ChatStream", "read_answer", "read_cost", "read_head", "read_request", "read_usage"]
 
 CHOICES_MAX: Final = 128
 """Choices of one answer that are looked at: the most that OpenAI lets one ask for."""
@@ -136,18 +136,27 @@ def _tells(data: bytes) -> bool:
 
 
 def read_head(headers: Mapping[str, str], answer: Answer) -> None:
-    """Add to the usage what only headers say: the cost by a LiteLLM proxy, the cached part by Fireworks.
+    """Add to the usage what only headers say: the cost, and the cached part by Fireworks.
 
-    Source: docs.litellm.ai/docs/proxy/response_headers, docs.fireworks.ai/guides/prompt-caching (November 2026).
+    Source: docs.fireworks.ai/guides/prompt-caching (November 2026).
     """
     usage = answer.usage
     if usage is None or not usage.known():
         return
-    if usage.cost_usd is None:
-        usage.cost_usd = _dollars(headers.get("x-litellm-response-cost", ""))
+    read_cost(headers, answer)
     cached = headers.get("fireworks-cached-prompt-tokens", "")
     if usage.cache_read_input_tokens is None and cached.isdecimal() and len(cached) < 12:
         usage.cache_read_input_tokens = int(cached)
+
+
+def read_cost(headers: Mapping[str, str], answer: Answer) -> None:
+    """Add to the usage what a LiteLLM proxy says that the call cost, in whatever format it answers.
+
+    Source: docs.litellm.ai/docs/proxy/response_headers (November 2026).
+    """
+    usage = answer.usage
+    if usage is not None and usage.cost_usd is None and usage.known():
+        usage.cost_usd = _dollars(headers.get("x-litellm-response-cost", ""))
 
 
 def _dollars(value: str) -> float | None:
