@@ -5,6 +5,7 @@ is a second opinion (the whole document, the JSON parser, zlib) it must not be c
 """
 
 import json
+import re
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, cast
@@ -294,7 +295,7 @@ def hidings(source: Source) -> None:
     cut = _hidden(source.pieces(1, source.content))
     assert whole == cut or len(source.content) > HELD_BYTES_MAX  # of what is longer, all is passed on sooner or later
     left, given = 0, source.content
-    for line in whole.split(b"\n"):  # each line that is left stands in what was given, in the same order
+    for line in re.split(rb"[\r\n]", whole):  # each line that is left stands in what was given, in the same order
         left = given.find(line, left)
         assert left >= 0, line
         left += len(line)
