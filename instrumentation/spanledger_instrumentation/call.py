@@ -121,6 +121,11 @@ class Call:
         """Whether nothing is left to do: it has ended, or this is a fork and the call is its parent's."""
         return self._once.locked() or os.getpid() != self._pid
 
+    @property
+    def hides(self) -> bool:
+        """Whether bytes of the answer whose head was taken may be kept from the app."""
+        return self._injection is not None and self._injection.hides
+
     def enter(self) -> object:
         """Make the call current while its request is sent."""
         with _ENTER:
@@ -199,6 +204,8 @@ class Call:
             return chunk if self._injection is None else self._injection.release() + chunk
         if self._refusal is not None:
             self._refusal += chunk[: ERROR_BYTES_MAX - len(self._refusal)]
+        elif self._injection is not None:  # it has failed, and the app reads on all the same
+            return self._injection.release() + chunk
         return chunk
 
     def _feed(self, following: body.Body, chunk: bytes) -> bytes:
@@ -228,6 +235,10 @@ class Call:
                 if self._feeding is not None:
                     self._feeding.finish()
             self.close()
+        return self.release()
+
+    def release(self) -> bytes:
+        """Give what was held back, and hide nothing any more."""
         if self._injection is not None:
             with _FEED:
                 return self._injection.finish()

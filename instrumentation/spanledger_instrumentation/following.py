@@ -47,6 +47,11 @@ class Following(Protocol):
         """Whether nothing is left to do."""
         ...
 
+    @property
+    def hides(self) -> bool:
+        """Whether bytes may be kept from the app: to be asked once the answer's head was taken."""
+        ...
+
     def enter(self) -> object:
         """Make the call current while its request is sent; gives a token for `leave`."""
         ...
@@ -75,6 +80,10 @@ class Following(Protocol):
 
     def finish(self) -> bytes:
         """Take the end of the body; give what was held back, nearly always nothing. To be called after `fail`, too."""
+        ...
+
+    def release(self) -> bytes:
+        """Give what was held back, and hide nothing any more; the body need not have come to its end."""
         ...
 
     def close(self) -> None:

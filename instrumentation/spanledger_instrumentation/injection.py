@@ -317,6 +317,11 @@ class Injection:
         else:
             HOSTS.stop(self._host, "encodes its streams though asked not to")
 
+    @property
+    def hides(self) -> bool:
+        """Whether there is anything to hide, or may be."""
+        return self._hiding is not None
+
     def refused(self, status_code: int | None, content: bytes) -> None:
         """Take a refusal."""
         if status_code in _REFUSED:

@@ -67,6 +67,11 @@ class Late:
         """Whether nothing is left to do: it has ended, or this is a fork and the request is its parent's."""
         return self._once.locked() or os.getpid() != self._pid
 
+    @property
+    def hides(self) -> bool:
+        """Whether bytes of the answer may be kept from the app: none is ever asked for."""
+        return False
+
     def enter(self) -> object:
         """Make the request current while it is sent."""
         with _ENTER:
@@ -125,6 +130,10 @@ class Late:
                 self._fetched.finish()
                 self.close()
             self._drop()
+        return self.release()
+
+    def release(self) -> bytes:
+        """Give what was held back: nothing ever is."""
         return b""
 
     def close(self) -> None:

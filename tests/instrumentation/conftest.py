@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from spanledger_instrumentation import fence
+from spanledger_instrumentation import fence, injection
 from spanledger_instrumentation.instrumentor import SpanledgerInstrumentor
 from tests import wire_server
 from tests.wire_server import WireServer
@@ -71,6 +71,15 @@ def server() -> Iterator[WireServer]:
     """A provider."""
     with wire_server.running() as running:
         yield running
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every host is asked for the usage of its streams, as if for the first time."""
+    monkeypatch.setenv("OTEL_INSTRUMENTATION_SPANLEDGER_INCLUDE_USAGE", "always")
+    injection.HOSTS.clear()
+    yield
+    injection.HOSTS.clear()
 
 
 @pytest.fixture

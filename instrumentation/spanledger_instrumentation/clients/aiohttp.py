@@ -1,18 +1,22 @@
 """aiohttp: `ClientSession._request`, wrapped: all verbs end there, outside redirects, middlewares and connectors.
 
-A body is shown to the call as the app reads it, decoded where aiohttp decodes. It is never altered. The module is given
-by an import hook and never imported here; its objects are `Any`, since it is no dependency.
+A body is shown to the call as the app reads it, decoded where aiohttp decodes. What is sent in place of the app's own
+body goes into a payload of its own: the app's objects are not touched. The module is given by an import hook and never
+imported here; its objects are `Any`, since it is no dependency.
 """
 
 import asyncio
+import copy
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, cast
 
 from spanledger_instrumentation.clients.aiohttp_content import content_type
+from spanledger_instrumentation.clients.aiohttp_hiding import can_hide, hide
 from spanledger_instrumentation.clients.headers import PORTS, lowered
 from spanledger_instrumentation.clients.patches import Patches
+from spanledger_instrumentation.clients.replacement import fitting, is_replaceable, like
 from spanledger_instrumentation.fence import Fence
 from spanledger_instrumentation.following import Following, Outgoing
 from spanledger_instrumentation.form import FIELDS_MAX
@@ -43,6 +47,7 @@ class _Shell:
         self._module = module
         self._patches = patches
         self._content = content_type(module.StreamReader)
+        self._can_hide = can_hide(module.StreamReader)
 
     def request(self, original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         """Wrap `ClientSession._request`."""
@@ -63,6 +68,8 @@ class _Shell:
             call = begin(self, method, str_or_url, kwargs)
             if call is None:
                 return await original(self, method, str_or_url, *args, **kwargs)
+            if call.replacement is not None:
+                kwargs = replace(self, kwargs, call)
             token = call.enter()
             try:
                 response = await original(self, method, str_or_url, *args, **kwargs)
@@ -74,13 +81,15 @@ class _Shell:
             follow(response, call, decodes=_decodes(self, kwargs))
             return response
 
-        begin, follow, patches = self._begin, self._follow, self._patches
+        begin, replace, follow, patches = self._begin, self._replace, self._follow, self._patches
         return _marked(_request)
 
     def _begin(self, session: Any, method: str, given: Any, kwargs: dict[str, Any]) -> Following | None:
         with _BEGIN:
             method = method.upper()
             url = session._build_url(given)  # noqa: SLF001 - joined to the session's own URL
+            if params := kwargs.get("params"):
+                url = url.update_query(params)
             target = url.raw_path_qs.encode()
             candidates = routes.find(method, target)
             if not candidates:
@@ -88,18 +97,40 @@ class _Shell:
             self._serialize(session, kwargs)
             data = kwargs.get("data")
             content = _content(data)
+            headers = lowered(session._prepare_headers(kwargs.get("headers")).items())  # noqa: SLF001 - with its own
             outgoing = Outgoing(
                 method=method,
                 host=url.host or "",
                 port=url.port or PORTS.get(url.scheme),
                 target=target,
-                headers=lowered(session._prepare_headers(kwargs.get("headers")).items()),  # noqa: SLF001 - with its own
+                headers=headers,
                 content=b"" if content is None else content,
                 form=() if content is not None else _form(data),
-                replaceable=False,
+                replaceable=self._can_hide and content is not None and self._is_replaceable(data, content, headers),
             )
             return self._patches.begin(candidates, outgoing)
         return None
+
+    def _is_replaceable(self, data: Any, content: bytes, headers: Mapping[str, str]) -> bool:
+        plain = content if type(data) in _payloads(self._module.payload) else data
+        return is_replaceable(plain, content, headers)
+
+    def _replace(self, session: Any, kwargs: dict[str, Any], call: Following) -> dict[str, Any]:
+        """Give the arguments with another body, and headers that fit it."""
+        with _BEGIN:
+            content, data = call.replacement or b"", kwargs["data"]
+            if type(data) in _payloads(self._module.payload):  # a copy, that has its content type
+                data = copy.copy(data)
+                data._value, data._size = content, len(content)  # noqa: SLF001 - there is no public way to set it
+            else:
+                data = like(data, content)
+            headers = session._prepare_headers(kwargs.get("headers"))  # noqa: SLF001 - with its own
+            # What aiohttp decodes itself is looked at decoded, and may come encoded as ever.
+            others: Mapping[str, str] = {} if _decodes(session, kwargs) else call.replacement_headers
+            changed = fitting(headers, others, content)
+            headers.update(changed)
+            return {**kwargs, "data": data, **({"headers": headers} if changed else {})}
+        return kwargs
 
     def _serialize(self, session: Any, kwargs: dict[str, Any]) -> None:
         """Make the body of `json`, as aiohttp would do next: to see it, it must not be made twice."""
@@ -119,10 +150,15 @@ class _Shell:
             headers = _decoded(lowered(response.headers.items()), decodes=decodes)
             stream, read = response.content, response._body  # noqa: SLF001 - what a callback may have read already
             if not call.recording or read is not None or isinstance(stream, self._module.streams.EmptyStreamReader):
-                call.read(response.status, headers, (read if call.recording else None) or b"")
+                content = (read if call.recording else None) or b""
+                passed = call.read(response.status, headers, content)
+                if passed is not content:
+                    response._body = passed  # noqa: SLF001 - what is hidden is taken out afterwards
                 return
             call.answered(response.status, headers)
-            response.content = self._content(stream, call)
+            response.content = self._content(stream, call, is_fed=call.hides)
+            if call.hides:
+                hide(stream, response.content, call)
             return
         call.close()
 
@@ -141,6 +177,12 @@ def _path(session: Any, given: Any) -> bytes:
     path = given.encode() if type(given) is str else given.raw_path.encode()
     base = getattr(session, "_base_url", None)
     return path if base is None else base.raw_path.encode() + path
+
+
+def _payloads(module: Any) -> tuple[type[Any], ...]:
+    """List the kinds of payload that are known to be bytes and nothing else."""
+    names = ("BytesPayload", "StringPayload", "JsonPayload", "JsonBytesPayload")
+    return tuple(getattr(module, name) for name in names if hasattr(module, name))
 
 
 def _decodes(session: Any, kwargs: Mapping[str, Any]) -> bool:

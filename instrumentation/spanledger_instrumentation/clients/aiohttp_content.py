@@ -1,4 +1,7 @@
-"""The content of aiohttp's response, shown to the call as the app reads it, in the pieces that the app gets."""
+"""The content of aiohttp's response, shown to the call as the app reads it, in the pieces that the app gets.
+
+Where something may have to be hidden, the stream below has shown it to the call already, as it came.
+"""
 
 import asyncio
 import sys
@@ -61,8 +64,13 @@ class _Content:
     _spanledger_stream: Any
     _spanledger_call: Following
     _spanledger_cancelled: bool
+    _spanledger_is_fed: bool
+    _spanledger_error: BaseException | None
+    """What the stream is about to raise."""
 
-    def __init__(self, stream: Any, call: Following) -> None:
+    def __init__(self, stream: Any, call: Following, *, is_fed: bool) -> None:
+        self._spanledger_is_fed = is_fed
+        self._spanledger_error = None
         self._spanledger_stream = stream
         self._spanledger_call = call
         self._spanledger_cancelled = False
@@ -104,7 +112,7 @@ class _Content:
         if call.ended:
             return
         self._spanledger_cancelled = False
-        if data:
+        if data and not self._spanledger_is_fed:
             call.feed(data)
         if self._spanledger_stream.at_eof():
             call.finish()

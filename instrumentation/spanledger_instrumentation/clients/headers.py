@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-__all__ = ["PORTS", "lowered", "lowered_bytes"]
+__all__ = ["PORTS", "lowered", "lowered_bytes", "text"]
 
 NAMES_MAX: Final = 512
 """Names of headers that are remembered with their lower case; providers send some dozens."""
@@ -13,7 +13,7 @@ PORTS: Final = {"http": 80, "https": 443}
 
 def lowered(items: Iterable[tuple[object, object]]) -> Mapping[str, str]:
     """Give headers by lower-case name; names and values may be bytes, as botocore has them."""
-    return {_text(name).lower(): _text(value) for name, value in items}
+    return {text(name).lower(): text(value) for name, value in items}
 
 
 def lowered_bytes(items: Iterable[tuple[bytes, bytes]]) -> Mapping[str, str]:
@@ -28,11 +28,12 @@ def lowered_bytes(items: Iterable[tuple[bytes, bytes]]) -> Mapping[str, str]:
 
 
 def _learn(name: bytes) -> str:
-    text = name.decode("latin-1").lower()
+    lower = name.decode("latin-1").lower()
     if len(_NAMES) < NAMES_MAX:
-        _NAMES[name] = text
-    return text
+        _NAMES[name] = lower
+    return lower
 
 
-def _text(value: object) -> str:
+def text(value: object) -> str:
+    """Give a name or a value as text."""
     return value.decode("latin-1") if isinstance(value, bytes) else str(value)

@@ -1,8 +1,8 @@
 """urllib3: `PoolManager.urlopen` and `HTTPConnectionPool.urlopen`, wrapped; botocore and requests send through them.
 
-Both call themselves for redirects and retries: what is inside another call of ours is that call. A request is sent as
-it is: what would have to be kept from the app's answer cannot be, in all the ways to read one. The module is given by
-an import hook and never imported here; its objects are `Any`, since it is no dependency.
+Both call themselves for redirects and retries: what is inside another call of ours is that call. Body and headers are
+arguments: where others are sent, the app's own objects are not touched. The module is given by an import hook and never
+imported here; its objects are `Any`, since it is no dependency.
 """
 
 import functools
@@ -12,12 +12,13 @@ from urllib.parse import urlsplit
 
 from spanledger_instrumentation.clients.headers import PORTS, lowered
 from spanledger_instrumentation.clients.patches import Patches
-from spanledger_instrumentation.clients.urllib3_response import tap
+from spanledger_instrumentation.clients.replacement import content_of, fitting, is_replaceable, like
+from spanledger_instrumentation.clients.urllib3_response import can_hide, tap
 from spanledger_instrumentation.fence import Fence
 from spanledger_instrumentation.following import Following, Outgoing
 from spanledger_instrumentation.providers import routes
 
-__all__ = ["apply", "content_of"]
+__all__ = ["apply"]
 
 _BEGIN: Final = Fence("begin")
 _FOLLOW: Final = Fence("follow")
@@ -29,11 +30,16 @@ def apply(module: Any, patches: Patches) -> None:
     pool, manager = module.HTTPConnectionPool, module.PoolManager
     if patches.has(pool):
         return
-    patches.replace(pool, "urlopen", _wrapped(pool.urlopen, patches, _by_pool))
-    patches.replace(manager, "urlopen", _wrapped(manager.urlopen, patches, _by_manager))
+    patches.replace(pool, "urlopen", _wrapped(pool.urlopen, patches, _by_pool, _replace_by_pool))
+    patches.replace(manager, "urlopen", _wrapped(manager.urlopen, patches, _by_manager, _replace_by_manager))
 
 
-def _wrapped(original: Callable[..., Any], patches: Patches, read: Callable[..., Outgoing]) -> Callable[..., Any]:
+def _wrapped(
+    original: Callable[..., Any],
+    patches: Patches,
+    read: Callable[..., Outgoing],
+    replace: Callable[..., tuple[tuple[Any, ...], dict[str, Any]]],
+) -> Callable[..., Any]:
     @functools.wraps(original)
     def urlopen(self: Any, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -49,6 +55,8 @@ def _wrapped(original: Callable[..., Any], patches: Patches, read: Callable[...,
                     call = patches.begin(routed, outgoing)
         if call is None:
             return original(self, method, url, *args, **kwargs)
+        if call.replacement is not None:
+            args, kwargs = replace(self, args, kwargs, call)
         return _send(functools.partial(original, self, method, url, *args, **kwargs), call, kwargs)
 
     return urlopen
@@ -89,24 +97,49 @@ def _parts(url: str) -> tuple[str, int | None, str]:
     return parts.hostname or "", parts.port or PORTS.get(parts.scheme or "http"), target
 
 
+def _replace_by_pool(
+    pool: Any, args: tuple[Any, ...], kwargs: dict[str, Any], call: Following
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Give the arguments with another body, and headers that fit it, each where the app has its own."""
+    with _BEGIN:
+        body = args[_BODY] if args else kwargs["body"]
+        headers = args[_HEADERS] if len(args) > _HEADERS else kwargs.get("headers")
+        body, headers = _instead(pool, body, headers, call)
+        positional = (body, headers, *args[_HEADERS + 1 :])[: len(args)]
+        named = {"body": body, "headers": headers}
+        return positional, {**kwargs, **dict(list(named.items())[len(positional) :])}
+    return args, kwargs
+
+
+def _replace_by_manager(
+    manager: Any, args: tuple[Any, ...], kwargs: dict[str, Any], call: Following
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    with _BEGIN:
+        body, headers = _instead(manager, kwargs["body"], kwargs.get("headers"), call)
+        return args, {**kwargs, "body": body, "headers": headers}
+    return args, kwargs
+
+
+def _instead(sender: Any, body: Any, headers: Any, call: Following) -> tuple[Any, Any]:
+    content = call.replacement or b""
+    headers = sender.headers if headers is None else headers
+    copied = headers.copy() if hasattr(headers, "copy") else dict(headers)
+    copied.update(fitting(copied, call.replacement_headers, content))
+    return like(body, content), copied
+
+
 def _outgoing(method: str, place: tuple[str, int | None, str], headers: Any, body: object) -> Outgoing:
     host, port, target = place
+    known, content = lowered(headers.items()), content_of(body)
     return Outgoing(
         method=method,
         host=host.strip("[]").lower(),
         port=port,
         target=target.encode(),
-        headers=lowered(headers.items()),
-        content=content_of(body),
-        replaceable=False,
+        headers=known,
+        content=content,
+        replaceable=is_replaceable(body, content, known) and can_hide(),
     )
-
-
-def content_of(body: object) -> bytes:
-    """Give the body of a request, or nothing where reading it would consume it."""
-    if isinstance(body, str):
-        return body.encode(errors="replace")
-    return bytes(body) if isinstance(body, bytes | bytearray) else b""
 
 
 def _follow(response: Any, call: Following, kwargs: Mapping[str, Any]) -> None:
@@ -116,11 +149,28 @@ def _follow(response: Any, call: Following, kwargs: Mapping[str, Any]) -> None:
             call.read(response.status, headers, b"")
         elif not kwargs.get("preload_content", True) and tap(response, headers, call):
             return
-        elif kwargs.get("decode_content", True):
-            call.read(response.status, headers, response.data or b"")
         else:
-            call.answered(response.status, headers)
-            call.feed(response.data or b"")
-            call.finish()
+            content = response.data or b""
+            _show(response, content, _passed(response.status, headers, content, call, kwargs))
         return
     call.close()
+
+
+def _passed(
+    status: int, headers: Mapping[str, str], content: bytes, call: Following, kwargs: Mapping[str, Any]
+) -> bytes:
+    if kwargs.get("decode_content", True):
+        return call.read(status, headers, content)
+    call.answered(status, headers)
+    passed = call.feed(content)
+    held = call.finish()
+    return passed + held if held else passed
+
+
+def _show(response: Any, content: bytes, passed: bytes) -> None:
+    """Take out what is hidden of an answer that urllib3 has read already."""
+    if passed is content:
+        return
+    response._body = passed  # noqa: SLF001 - what `data` gives
+    if response.tell() == len(content):  # it was not encoded
+        response._fp_bytes_read = len(passed)  # noqa: SLF001 - what `tell` gives

@@ -2,7 +2,8 @@
 
 The response becomes an instance of a subclass of its own class, so that every way to read it goes through here, and so
 that nothing new refers to it: a response that is dropped is collected, and its connection closed, as ever. Each byte
-passes either `_fp_read`, for plain reads, or `_handle_chunk`, for chunks; both stand in urllib3 1.26 and 2.
+passes either `_fp_read`, for plain reads, or `_handle_chunk`, for chunks; both stand in urllib3 1.26 and 2. Where
+something may have to be hidden, plain reads have another file below them.
 """
 
 import functools
@@ -11,9 +12,16 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 from spanledger_instrumentation import reaper
+from spanledger_instrumentation.clients.urllib3_file import ShownFile, is_closed
 from spanledger_instrumentation.following import Following
 
-__all__ = ["tap"]
+__all__ = ["can_hide", "tap"]
+
+
+def can_hide() -> bool:
+    """Tell whether anything can be kept from the app: not with urllib3's trial of HTTP/2, which answers otherwise."""
+    pools: Any = sys.modules.get("urllib3.connectionpool")
+    return pools is not None and not pools.HTTPSConnectionPool.ConnectionCls.__module__.startswith("urllib3.http2")
 
 
 def tap(response: Any, headers: Mapping[str, str], call: Following) -> bool:  # Any: a response of urllib3
@@ -25,6 +33,8 @@ def tap(response: Any, headers: Mapping[str, str], call: Following) -> bool:  # 
     tapped = _tapped(kind)
     call.answered(response.status, headers)
     response._spanledger_call = call  # noqa: SLF001 - ours
+    if call.hides:
+        response._fp = ShownFile(response._fp, call)  # noqa: SLF001 - what it reads from
     response.__class__ = tapped
     return True
 
@@ -32,7 +42,9 @@ def tap(response: Any, headers: Mapping[str, str], call: Following) -> bool:  # 
 @functools.lru_cache(maxsize=16)
 def _tapped(kind: type[Any]) -> type[Any]:
     named = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
-    return type(kind.__name__, (_Tapped, kind), {**named, "_spanledger_own": kind})
+    # urllib3 1.26 has no `read1`, and `io` looks for it.
+    members = {"read1": _read1} if hasattr(kind, "read1") else {}
+    return type(kind.__name__, (_Tapped, kind), {**named, **members, "_spanledger_own": kind})
 
 
 class _Tapped:
@@ -47,14 +59,22 @@ class _Tapped:
     def read(self: Any, *args: Any, **kwargs: Any) -> Any:
         return _guarded(self, self._spanledger_own.read, self, *args, **kwargs)
 
-    def read1(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return _guarded(self, self._spanledger_own.read1, self, *args, **kwargs)
-
-    def read_chunked(self: Any, *args: Any, **kwargs: Any) -> Iterator[bytes]:
-        chunks = self._spanledger_own.read_chunked(self, *args, **kwargs)
-        while (chunk := _guarded(self, next, chunks, None)) is not None:
-            yield chunk
-        self._spanledger_call.finish()
+    def read_chunked(self: Any, amt: int | None = None, *args: Any, **kwargs: Any) -> Iterator[bytes]:
+        chunks = self._spanledger_own.read_chunked(self, amt, *args, **kwargs)
+        cuts = amt if amt is not None and amt > 0 and isinstance(self._fp, ShownFile) else sys.maxsize
+        while True:
+            try:
+                chunk = _guarded(self, next, chunks, None)
+            except Exception:
+                yield from _pieces(self._spanledger_call.finish(), cuts)
+                raise
+            if chunk is None:
+                break
+            if len(chunk) <= cuts:
+                yield chunk
+            else:  # what was held back has come with it
+                yield from _pieces(chunk, cuts)
+        yield from _pieces(self._spanledger_call.finish(), cuts)
 
     def close(self: Any) -> None:
         call = self.__dict__.get("_spanledger_call")
@@ -75,18 +95,29 @@ class _Tapped:
 
     def _fp_read(self: Any, *args: Any, **kwargs: Any) -> Any:
         data = self._spanledger_own._fp_read(self, *args, **kwargs)  # noqa: SLF001 - of our own class
-        call = self._spanledger_call
-        if not call.ended:
-            if data:
-                call.feed(data)
-            if _is_last(self, data, *args, **kwargs):
-                call.finish()
+        call, file = self._spanledger_call, self._fp
+        if isinstance(file, ShownFile):  # which has fed it
+            if self.length_remaining is not None:
+                self.length_remaining -= file.take_hidden()
+        elif data and not call.ended:
+            call.feed(data)
+        if not call.ended and _is_last(self, data, *args, **kwargs):
+            call.finish()
         return data
 
     def _handle_chunk(self: Any, *args: Any, **kwargs: Any) -> Any:
         data = self._spanledger_own._handle_chunk(self, *args, **kwargs)  # noqa: SLF001
-        self._spanledger_call.feed(data)
-        return data
+        shown = self._spanledger_call.feed(data)
+        return shown if isinstance(self._fp, ShownFile) else data
+
+
+def _read1(self: Any, *args: Any, **kwargs: Any) -> Any:
+    return _guarded(self, self._spanledger_own.read1, self, *args, **kwargs)
+
+
+def _pieces(data: bytes, size: int) -> Iterator[bytes]:
+    for start in range(0, len(data), size):
+        yield data[start : start + size]
 
 
 def _guarded(response: Any, read: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -106,10 +137,4 @@ def _is_last(response: Any, data: bytes, amount: int | None = None, *, read1: bo
     if remaining is not None:
         return remaining <= len(data)
     everything = amount is None and not read1
-    return everything or (not data and amount != 0) or _is_closed(response)
-
-
-def _is_closed(response: Any) -> bool:
-    fp = response._fp  # noqa: SLF001 - http.client's response, or any file
-    is_closed = getattr(fp, "isclosed", None)
-    return bool(is_closed()) if is_closed is not None else bool(getattr(fp, "closed", False))
+    return everything or (not data and amount != 0) or is_closed(response._fp)  # noqa: SLF001 - what it reads from

@@ -247,6 +247,7 @@ def _requests(exchange: Exchange) -> Seen:
             }[exchange.reading]()
             for part in parts:
                 seen.append(part)
+            seen += [response.request.body, list(response.request.headers.items())]
     return seen
 
 
