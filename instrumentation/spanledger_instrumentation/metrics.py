@@ -32,7 +32,10 @@ from spanledger_instrumentation.usage import Usage
 __all__ = ["METRICS", "Ended", "Instruments", "Metric", "Metrics"]
 
 PENDING_MAX: Final = 1000
-"""Calls between two collections that wait; each of more is recorded at once, by the app's thread."""
+"""Calls between two collections that wait; of more, the first ones are recorded by the app's thread."""
+_AT_ONCE: Final = 8
+"""So many of them together, in less than half a millisecond: one by one each takes twice as long, since the SDK's code
+would have to come into the processor's caches each time."""
 SERIES_MAX: Final = 2000
 """Sets of attributes of one counter, as many as the SDK keeps; what has another one is counted as overflow."""
 SECONDS: Final = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
@@ -112,17 +115,17 @@ _COLLECT: Final = Fence("collect")
 _OVERFLOW: Final[_Series] = (("otel.metric.overflow", True),)
 _COUNTERS: Final = (
     (
-        "usage.input_tokens",
+        _INFERENCE + "usage.input_tokens",
         "input_tokens",
         (("text", "text_input_tokens"), ("audio", "audio_input_tokens"), ("image", "image_input_tokens")),
     ),
     (
-        "usage.output_tokens",
+        _INFERENCE + "usage.output_tokens",
         "output_tokens",
         (("text", "text_output_tokens"), ("audio", "audio_output_tokens"), ("image", "image_output_tokens")),
     ),
     (
-        "usage.cache_read.input_tokens",
+        _INFERENCE + "usage.cache_read.input_tokens",
         "cache_read_input_tokens",
         (
             ("text", "text_cache_read_input_tokens"),
@@ -130,8 +133,8 @@ _COUNTERS: Final = (
             ("image", "image_cache_read_input_tokens"),
         ),
     ),
-    ("usage.cache_write.input_tokens", "cache_write_input_tokens", ()),
-    ("usage.reasoning.output_tokens", "reasoning_output_tokens", ()),
+    (_INFERENCE + "usage.cache_write.input_tokens", "cache_write_input_tokens", ()),
+    (_INFERENCE + "usage.reasoning.output_tokens", "reasoning_output_tokens", ()),
 )
 """Counter, the total that it counts, and the total's parts by the conventions' names of modalities.
 
@@ -191,21 +194,20 @@ class Instruments:
 
     def add(self, ended: Ended) -> None:
         """Measure a call that has ended, at the next collection."""
-        if len(self._pending) < PENDING_MAX:
-            self._pending.append(ended)
-        else:
-            self._measure(ended)
+        self._pending.append(ended)
+        if len(self._pending) > PENDING_MAX:
+            self._drain(_AT_ONCE)
 
     def _observe(self, name: str, _: CallbackOptions) -> Iterable[Observation]:
         with _COLLECT:
-            self._drain()
+            self._drain(len(self._pending))
         with self._lock:
             found = list(self._sums[name].items())
         return [Observation(total, dict(series)) for series, total in found]
 
-    def _drain(self) -> None:
-        # As many as wait now: with calls that keep ending, a collection must end all the same.
-        for _ in range(len(self._pending)):
+    def _drain(self, count: int) -> None:
+        # No more than wait at first: with calls that keep ending, a collection must end all the same.
+        for _ in range(count):
             try:
                 ended = self._pending.popleft()
             except IndexError:  # another reader collects, too
@@ -246,12 +248,16 @@ class Instruments:
     def _count(self, attributes: _Series, usage: Usage) -> None:
         with self._lock:
             for name, total, parts in _COUNTERS:
-                sums = self._sums[_INFERENCE + name]
+                if getattr(usage, total) is None:
+                    continue
+                sums = self._sums[name]
                 for modality, tokens in _by_modality(usage, total, parts):
                     series = (*attributes, (_MODALITY, modality))
-                    if series not in sums and len(sums) >= SERIES_MAX:
+                    before = sums.get(series)  # looked up once, since to hash a series takes long
+                    if before is None and len(sums) >= SERIES_MAX:
                         series = _OVERFLOW
-                    sums[series] = sums.get(series, 0) + tokens
+                        before = sums.get(series)
+                    sums[series] = tokens if before is None else before + tokens
 
 
 class Metrics:

@@ -294,12 +294,12 @@ def ended(model: str = "m", **usage: int) -> Ended:
     )
 
 
-def test_more_calls_than_may_wait_are_measured_at_once() -> None:
+def test_of_more_calls_than_may_wait_the_first_are_measured_before_a_collection() -> None:
     found = Measured()
     instruments = Instruments(found.meters.get_meter("m"), old_names=False)
     for _ in range(metrics.PENDING_MAX + 5):
         instruments.add(ended(input_tokens=1))
-    assert len(instruments._pending) == metrics.PENDING_MAX
+        assert len(instruments._pending) <= metrics.PENDING_MAX
     measured = found()
     assert measured[INFERENCE + "duration"][0][1] == metrics.PENDING_MAX + 5
     assert measured[INFERENCE + "usage.input_tokens"][0][1] == metrics.PENDING_MAX + 5
