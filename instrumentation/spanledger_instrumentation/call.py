@@ -4,7 +4,6 @@ Every method that a client calls is fenced: it never raises. The end happens onc
 last event, the end of the body, close, an error or the garbage collector.
 """
 
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -17,7 +16,7 @@ from spanledger_instrumentation.estimate import Estimate
 from spanledger_instrumentation.fence import Fence
 from spanledger_instrumentation.injection import Injection
 from spanledger_instrumentation.memory import Memory
-from spanledger_instrumentation.metrics import Ended
+from spanledger_instrumentation.metrics import Ended, Instruments
 from spanledger_instrumentation.providers.values import AttributeValue
 from spanledger_instrumentation.providers.wire import Wire
 from spanledger_instrumentation.rate_limit_refusals import STATUS_CODES, read_refusal
@@ -63,12 +62,13 @@ class Call:
         "_memory",
         "_once",
         "_passes",
-        "_pid",
+        "_process",
         "_refusal",
         "_request",
         "_started_s",
         "_status_code",
         "_streaming",
+        "_succeeded",
         "_target",
         "_timed_out",
         "_wire",
@@ -97,6 +97,7 @@ class Call:
         self._started_s = time.perf_counter()
         self._first_chunk_s: float | None = None
         self._status_code: int | None = None
+        self._succeeded = False
         self._head: Mapping[str, str] = {}
         self._head_attributes: dict[str, AttributeValue] = {}
         self._body: body.Body | None = None
@@ -110,7 +111,7 @@ class Call:
         self._timed_out = False
         self._error_type: str | None = None
         self._once = threading.Lock()
-        self._pid = os.getpid()
+        self._process = reaper.process
         self.recording = target.recording
         self.replacement: bytes | None = None
         self.replacement_headers: Mapping[str, str] = {}
@@ -119,7 +120,7 @@ class Call:
     @property
     def ended(self) -> bool:
         """Whether nothing is left to do: it has ended, or this is a fork and the call is its parent's."""
-        return self._once.locked() or os.getpid() != self._pid
+        return self._once.locked() or reaper.process is not self._process
 
     @property
     def hides(self) -> bool:
@@ -128,15 +129,19 @@ class Call:
 
     def enter(self) -> object:
         """Make the call current while its request is sent."""
-        with _ENTER:
+        try:  # here and below no `with`, on the path of every call
             return self._target.enter()
-        return None
+        except Exception as error:  # noqa: BLE001 - the fence
+            _ENTER.caught(error)
+            return None
 
     def leave(self, token: object) -> None:
         """Undo `enter`."""
-        with _ENTER:
+        try:
             if token is not None:
                 self._target.leave(token)
+        except Exception as error:  # noqa: BLE001 - the fence
+            _ENTER.caught(error)
 
     def send_instead(self, injection: Injection | None) -> None:
         """Send this body in place of the app's own, if there is one and any use in it."""
@@ -168,7 +173,7 @@ class Call:
         """Take an answer that is all there, and end the call."""
         answer, passed = Answer(), content
         self._at_end = True
-        with _READ:
+        try:
             self._take_head(status_code, headers)
             if not self._succeeded:
                 answer = self._refused(content)
@@ -176,16 +181,21 @@ class Call:
                 answer = body.read(self._wire, content, headers.get("content-type", "").lower())
                 if self._injection is not None:
                     passed = self._injection.read(content, answer)
+        except Exception as error:  # noqa: BLE001 - the fence
+            _READ.caught(error)
         self._end(answer)
         return passed
 
     def _take_head(self, status_code: int, headers: Mapping[str, str]) -> None:
         self._status_code = status_code
+        self._succeeded = 200 <= status_code < 300
         self._head = headers
         if self.recording:
-            with _HEAD:
+            try:
                 provider = str(self._request[names.PROVIDER_NAME])
                 self._head_attributes = response_head.read(headers, provider, time.time())
+            except Exception as error:  # noqa: BLE001 - the fence
+                _HEAD.caught(error)
 
     def feed(self, chunk: bytes) -> bytes:
         """Take the next raw bytes of the body, before the app gets them; give those that it is to get."""
@@ -267,10 +277,6 @@ class Call:
             self._error_type = type(error).__qualname__
             self.close()
 
-    @property
-    def _succeeded(self) -> bool:
-        return self._status_code is not None and 200 <= self._status_code < 300
-
     def _refused(self, content: bytes) -> Answer:
         if self._injection is not None:
             self._injection.refused(self._status_code, content)
@@ -290,49 +296,64 @@ class Call:
         if self.ended or not self._once.acquire(blocking=False):
             return
         reaper.forget(self)
-        with _END:
+        try:
             self._complete(answer)
-            if answer.pending or answer.background:
-                late.remember(self._memory, self._request, answer)
+        except Exception as error:  # noqa: BLE001 - the fence
+            _END.caught(error)
         error_type = answer.error_type or self._error_type
-        failed = error_type is not None or not self._succeeded
-        with _END:
-            if self._succeeded or not self._target.eager:  # a failed attempt says nothing of an outer call
-                found = self._answer_attributes(answer)
-                if error_type is not None:
-                    found[names.ERROR_TYPE] = error_type
-                if self.estimate is not None:
-                    received = None if self._body is None else self._body.received_bytes
-                    found.update(self.estimate.settle(found[names.USAGE_STATUS], answer.usage, received))
-                self._target.write(found)
+        target = self._target
+        try:
+            if self._succeeded or not target.eager:  # a failed attempt says nothing of an outer call
+                target.write(self._last_attributes(answer, error_type))
+        except Exception as error:  # noqa: BLE001 - the fence
+            _END.caught(error)
         self._body = self._feeding = self._passes = None
-        with _END:
-            self._target.end(failed=failed)
-        if (instruments := self._target.instruments) is not None:
-            with _END:
-                instruments.add(
-                    Ended(
-                        request=self._request,
-                        response_model=answer.model,
-                        usage=answer.usage,
-                        duration_s=time.perf_counter() - self._started_s,
-                        first_chunk_s=self._first_chunk_s if self._streaming else None,
-                        error_type=error_type,
-                    )
-                )
+        try:
+            target.end(failed=error_type is not None or not self._succeeded)
+        except Exception as error:  # noqa: BLE001 - the fence
+            _END.caught(error)
+        try:
+            if target.instruments is not None:
+                self._measure(target.instruments, answer, error_type)
+        except Exception as error:  # noqa: BLE001 - the fence
+            _END.caught(error)
+
+    def _last_attributes(self, answer: Answer, error_type: str | None) -> dict[str, AttributeValue]:
+        found = self._answer_attributes(answer)
+        if error_type is not None:
+            found[names.ERROR_TYPE] = error_type
+        if self.estimate is not None:
+            received = None if self._body is None else self._body.received_bytes
+            found.update(self.estimate.settle(found[names.USAGE_STATUS], answer.usage, received))
+        return found
+
+    def _measure(self, instruments: Instruments, answer: Answer, error_type: str | None) -> None:
+        instruments.add(
+            Ended(
+                request=self._request,
+                response_model=answer.model,
+                usage=answer.usage,
+                duration_s=time.perf_counter() - self._started_s,
+                first_chunk_s=self._first_chunk_s if self._streaming else None,
+                error_type=error_type,
+            )
+        )
 
     def _complete(self, answer: Answer) -> None:
-        """Add what an answer that came to its end does not say itself."""
-        if not self._succeeded or answer.error_type is not None or self._error_type is not None:
-            return
-        if self._wire.read_head is not None:
-            self._wire.read_head(self._head, answer)
-        if answer.usage is None:
-            answer.usage = self._asked
+        """Add what an answer that came to its end does not say itself, and note what is still to come."""
+        if self._succeeded and answer.error_type is None and self._error_type is None:
+            if self._wire.read_head is not None:
+                self._wire.read_head(self._head, answer)
+            if answer.usage is None:
+                answer.usage = self._asked
+        if answer.pending or answer.background:
+            late.remember(self._memory, self._request, answer)
 
     def _answer_attributes(self, answer: Answer) -> dict[str, AttributeValue]:
         early = self._ended_early(answer)
-        found = {**self._head_attributes, **report.of_answer(answer, self._wire.provider)}
+        found = report.of_answer(answer, self._wire.provider)
+        if self._head_attributes:
+            found = {**self._head_attributes, **found}
         if self._status_code is not None:
             found[names.HTTP_RESPONSE_STATUS_CODE] = self._status_code
         if self._streaming and self._first_chunk_s is not None:

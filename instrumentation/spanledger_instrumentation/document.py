@@ -84,7 +84,7 @@ class Document:
         if self._at:
             path = (*self._at, *path)
         if self._whole is not None:
-            return dig(self._whole, path)
+            return self._whole.get(path[0]) if len(path) == 1 else dig(self._whole, path)  # nearly always the former
         if not self._tail:
             return None
         if path in self._begun:
@@ -95,7 +95,7 @@ class Document:
         """Tell whether there is a member of this name, though its value may be cut away."""
         path = (*self._at, name)
         if self._whole is not None:
-            return dig(self._whole, path) is not None
+            return (self._whole.get(name) if len(path) == 1 else dig(self._whole, path)) is not None
         return path in self._begun or _in_tail(self._tail, path) is not None
 
 
@@ -111,7 +111,7 @@ def dig(value: object, path: tuple[str, ...]) -> object:
 def _parse(content: bytes) -> Mapping[str, object] | None:
     try:
         # Decoded here, for `json` would look for other encodings first. A byte order mark is no JSON, but was seen.
-        value: Any = json.loads(content.removeprefix(codecs.BOM_UTF8).decode())
+        value: Any = _DECODER.decode(content.removeprefix(codecs.BOM_UTF8).decode())
     except (ValueError, RecursionError):  # no JSON, no UTF-8, a number of thousands of digits, or endless nesting
         return None
     return cast("Mapping[str, object]", value) if isinstance(value, dict) else None

@@ -34,7 +34,7 @@ class Fence:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
         """Hold back an exception, but never what ends the program or a task."""
-        if not isinstance(error, Exception):
+        if error is None or not isinstance(error, Exception):  # the first is nearly always so, and costs nothing
             return False
         self.caught(error)
         return True

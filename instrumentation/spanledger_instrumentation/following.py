@@ -7,9 +7,9 @@ from typing import Protocol
 __all__ = ["Following", "Outgoing"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Outgoing:
-    """A request that is about to be sent."""
+    """A request that is about to be sent. Not frozen, since that makes it slow to make."""
 
     method: str
     host: str

@@ -5,14 +5,13 @@ reported. So a span is made only at the end, and only where figures are seen for
 downloads of one result share their response id, by which the exporter counts once what several processes saw.
 """
 
-import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final
 
 from spanledger_instrumentation import attributes as names
-from spanledger_instrumentation import identity, report
+from spanledger_instrumentation import identity, reaper, report
 from spanledger_instrumentation.document import Document
 from spanledger_instrumentation.fence import Fence
 from spanledger_instrumentation.fetched import Downloaded, Fetched, Result, Retrieved
@@ -41,8 +40,8 @@ class Late:
         "_fetched",
         "_memory",
         "_once",
-        "_pid",
         "_place",
+        "_process",
         "_request",
         "recording",
         "replacement",
@@ -57,7 +56,7 @@ class Late:
         self._place = place
         self._memory = memory
         self._once = threading.Lock()
-        self._pid = os.getpid()
+        self._process = reaper.process
         self.recording = True
         self.replacement: bytes | None = None
         self.replacement_headers: Mapping[str, str] = {}
@@ -65,7 +64,7 @@ class Late:
     @property
     def ended(self) -> bool:
         """Whether nothing is left to do: it has ended, or this is a fork and the request is its parent's."""
-        return self._once.locked() or os.getpid() != self._pid
+        return self._once.locked() or reaper.process is not self._process
 
     @property
     def hides(self) -> bool:

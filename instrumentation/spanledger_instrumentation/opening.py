@@ -40,8 +40,10 @@ def begin(routes: Sequence[Route], outgoing: Outgoing, spans: Spans, settings: S
     request = _request(outgoing, document)
     streaming = wire.streams(request)
     attributes = _attributes(outgoing, request, wire, provider, streaming=streaming)
-    with _IDENTIFY:
+    try:  # no `with`, on the path of every call
         attributes.update(identity.of_request(outgoing, document, settings))
+    except Exception as error:  # noqa: BLE001 - the fence
+        _IDENTIFY.caught(error)
     injection = inject(wire, outgoing, document, provider, settings.include_usage) if streaming else None
     if injection is not None:
         attributes[names.INCLUDE_USAGE_INJECTED] = True

@@ -66,6 +66,8 @@ class Settings:
 
     def excludes(self, host: str) -> bool:
         """Tell whether requests to this host are none of our business."""
+        if not self.excluded_hosts:
+            return False
         return any(host == name or host.endswith("." + name) for name in self.excluded_hosts)
 
 

@@ -84,9 +84,9 @@ class _Current:
 
     __slots__ = ("_before", "_context", "_sending")
 
-    def __init__(self, span: Span | None, operation: str, body: bytes) -> None:
+    def __init__(self, span: Span | None, operation: str, body: bytes, before: Context) -> None:
         self._sending = _Sending(body)
-        self._before = context.get_current()
+        self._before = before
         values: dict[str, object] = {**self._before, _CALL_KEY: self._sending}
         if span is not None:
             util_genai.mark(values, str(outer.family(operation)))
@@ -125,8 +125,10 @@ class OwnSpan(_Current):
     __slots__ = ("_span", "instruments", "recording")
     eager = False
 
-    def __init__(self, span: Span, operation: str, body: bytes, instruments: Instruments | None) -> None:
-        super().__init__(span if span.get_span_context().is_valid else None, operation, body)
+    def __init__(
+        self, span: Span, operation: str, body: bytes, before: Context, instruments: Instruments | None
+    ) -> None:
+        super().__init__(span if span.get_span_context().is_valid else None, operation, body, before)
         self._span = span
         self.instruments = instruments
         self.recording = instruments is not None or span.is_recording()
@@ -156,9 +158,10 @@ class OuterSpan(_Current):
         request: Mapping[str, AttributeValue],
         start_own: partial[Span] | None,
         body: bytes,
+        before: Context,
         instruments: Instruments | None,
     ) -> None:
-        super().__init__(None, "", body)
+        super().__init__(None, "", body, before)
         self.instruments = instruments
         self._claim = claim
         self._span = claim.span
@@ -237,13 +240,14 @@ class _Claim:
 class Place:
     """Where a call takes place: under an outer span, or where a span of our own is to be started."""
 
-    __slots__ = ("_body", "_claims", "_instruments", "_operation", "_outer", "_suppressed", "_tracer")
+    __slots__ = ("_body", "_claims", "_current", "_instruments", "_operation", "_outer", "_suppressed", "_tracer")
 
     def __init__(
         self,
         operation: str,
         body: bytes,
         *,
+        current: Context,
         tracer: Tracer | None,
         instruments: Instruments | None,
         outer: Outer | None,
@@ -252,6 +256,7 @@ class Place:
     ) -> None:
         self._operation = operation
         self._body = body
+        self._current = current
         self._tracer = tracer
         self._instruments = instruments
         self._outer = outer
@@ -269,11 +274,12 @@ class Place:
         span = (
             trace.INVALID_SPAN
             if self._tracer is None
-            else self._tracer.start_span(name, kind=SpanKind.CLIENT, attributes=attributes)
+            # With its context, which the SDK would else look up, again and again.
+            else self._tracer.start_span(name, context=self._current, kind=SpanKind.CLIENT, attributes=attributes)
         )
         if self._instruments is None and not span.get_span_context().is_valid:
             return None
-        return OwnSpan(span, self._operation, self._body, self._instruments)
+        return OwnSpan(span, self._operation, self._body, self._current, self._instruments)
 
     def _under(self, around: Outer, name: str, attributes: Mapping[str, AttributeValue]) -> Target | None:
         streams = names.REQUEST_STREAM in attributes
@@ -283,7 +289,7 @@ class Place:
             return None
         start = None if self._tracer is None else partial(self._tracer.start_span, name, kind=SpanKind.CLIENT)
         measured = None if around.measures or self._suppressed else self._instruments
-        return OuterSpan(claim, attributes, _below(span, start), self._body, measured)
+        return OuterSpan(claim, attributes, _below(span, start), self._body, self._current, measured)
 
 
 class LatePlace(_Current):
@@ -295,7 +301,7 @@ class LatePlace(_Current):
     __slots__ = ("_started_ns", "_tracer")
 
     def __init__(self, tracer: Tracer) -> None:
-        super().__init__(None, "", b"")
+        super().__init__(None, "", b"", context.get_current())
         self._tracer = tracer
         self._started_ns = time.time_ns()
 
@@ -353,6 +359,7 @@ class Spans:
         return Place(
             operation,
             body,
+            current=current,
             tracer=tracer,
             instruments=instruments,
             outer=found,

@@ -56,7 +56,7 @@ class Usage:
 
     def known(self) -> bool:
         """Tell whether there is any figure at all."""
-        return any(figure is not None for figure in self.figures())
+        return _ALL(self) != _UNKNOWN
 
     def figures(self) -> tuple[int | float | None, ...]:
         """Give all figures, in the order of `FIGURES`."""
@@ -66,6 +66,7 @@ class Usage:
 FIGURES: Final = tuple(each.name for each in fields(Usage))
 _ALL: Final[Callable[[Usage], tuple[int | float | None, ...]]] = attrgetter(*FIGURES)
 """Every answer is asked for all of them, and this is the fastest way."""
+_UNKNOWN: Final = (None,) * len(FIGURES)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -66,6 +66,8 @@ def published(current: Context, operation: str) -> Published | None:
 
 def mark(context: dict[str, object], operation: str) -> None:
     """Make an instrumentation that is built on the package silent below a call of ours: the wire tells us all."""
+    if _MODULE not in sys.modules:  # nearly always
+        return
     key = _KEYS.get(operation)
     kind = None if key is None else _loaded(key[1])
     if key is not None and kind is not None:

@@ -7,8 +7,20 @@ __all__ = ["PORTS", "lowered", "lowered_bytes", "text"]
 
 NAMES_MAX: Final = 512
 """Names of headers that are remembered with their lower case; providers send some dozens."""
-_NAMES: Final[dict[bytes, str]] = {}
 PORTS: Final = {"http": 80, "https": 443}
+
+
+class _Names(dict[bytes, str]):
+    """Names as they came -> their lower case; one that is not known yet is learned when it is asked for."""
+
+    def __missing__(self, name: bytes) -> str:
+        text = name.decode("latin-1").lower()
+        if len(self) < NAMES_MAX:
+            self[name] = text
+        return text
+
+
+_NAMES: Final = _Names()
 
 
 def lowered(items: Iterable[tuple[object, object]]) -> Mapping[str, str]:
@@ -18,20 +30,7 @@ def lowered(items: Iterable[tuple[object, object]]) -> Mapping[str, str]:
 
 def lowered_bytes(items: Iterable[tuple[bytes, bytes]]) -> Mapping[str, str]:
     """Give the same of bytes alone, as httpx has them: on the path of every call, and fast."""
-    found: dict[str, str] = {}
-    for name, value in items:
-        known = _NAMES.get(name)
-        if known is None:
-            known = _learn(name)
-        found[known] = value.decode("latin-1")
-    return found
-
-
-def _learn(name: bytes) -> str:
-    lower = name.decode("latin-1").lower()
-    if len(_NAMES) < NAMES_MAX:
-        _NAMES[name] = lower
-    return lower
+    return {_NAMES[name]: value.decode("latin-1") for name, value in items}
 
 
 def text(value: object) -> str:

@@ -184,7 +184,7 @@ def _form(stream: Any) -> tuple[tuple[str, object], ...]:
 
 
 def _follow(response: Any, call: Following, tee: type[SyncTee | AsyncTee]) -> None:
-    with _FOLLOW:
+    try:  # no `with`, on the path of every call
         content = _content(response) if call.recording else b""
         if content is not None:
             passed = call.read(response.status_code, lowered_bytes(response.headers.raw), content)
@@ -193,8 +193,9 @@ def _follow(response: Any, call: Following, tee: type[SyncTee | AsyncTee]) -> No
         else:
             call.answered(response.status_code, lowered_bytes(response.headers.raw))
             response.stream = tee(response.stream, call)
-        return
-    call.close()
+    except Exception as error:  # noqa: BLE001 - the fence
+        _FOLLOW.caught(error)
+        call.close()
 
 
 def _content(response: Any) -> bytes | None:

@@ -98,16 +98,16 @@ class ChatStream:
             answer.error_type = _error_type(members(error))
 
     def _take_reasons(self, choices: list[object]) -> None:
-        before = dict(self._reasons)
+        found = self._reasons
+        before = found.copy()
         for position, choice in enumerate(map(members, choices[:CHOICES_MAX])):
             index = integer(choice.get("index"))
             index = position if index is None else index
-            if index in self._reasons or len(self._reasons) < CHOICES_MAX:
-                self._reasons[index] = finish_reason(choice.get("finish_reason")) or self._reasons.get(index)
-        if self._reasons != before:
-            reasons = (self._reasons[index] for index in sorted(self._reasons))
-            self.answer.finish_reasons = tuple(reason for reason in reasons if reason is not None)
-            self.answer.choices = len(self._reasons)
+            if index in found or len(found) < CHOICES_MAX:
+                found[index] = finish_reason(choice.get("finish_reason")) or found.get(index)
+        if found != before:
+            self.answer.finish_reasons = tuple([reason for _, reason in sorted(found.items()) if reason is not None])
+            self.answer.choices = len(found)
 
 
 def _usage(document: Document) -> Mapping[str, object]:

@@ -38,6 +38,30 @@ _CACHE_READ: Final = (
 )
 _CACHE_READ_DETAILS: Final = ("cached_tokens", "cache_read_input_tokens")  # the second one is Perplexity's
 _CACHE_WRITE_DETAILS: Final = ("cache_write_tokens", "cache_creation_tokens", "cache_creation_input_tokens")
+_Part = str | tuple[str, tuple[str, ...]] | Mapping[str, str]
+"""A field of a usage; one of which the first of several members counts; or what stands one level below."""
+_INPUT_PARTS: Final[Mapping[str, _Part]] = {
+    **dict.fromkeys(_CACHE_READ_DETAILS, ("cache_read_input_tokens", _CACHE_READ_DETAILS)),
+    **dict.fromkeys(_CACHE_WRITE_DETAILS, ("cache_write_input_tokens", _CACHE_WRITE_DETAILS)),
+    "text_tokens": "text_input_tokens",
+    "audio_tokens": "audio_input_tokens",
+    "image_tokens": "image_input_tokens",
+    "video_tokens": "video_input_tokens",
+    "cache_write_tokens_details": {
+        "ttl_30m_tokens": "cache_write_30m_input_tokens",
+        "ttl_12h_tokens": "cache_write_12h_input_tokens",
+    },
+    "cache_creation_token_details": {  # LiteLLM
+        "ephemeral_5m_input_tokens": "cache_write_5m_input_tokens",
+        "ephemeral_1h_input_tokens": "cache_write_1h_input_tokens",
+    },
+}
+_OUTPUT_PARTS: Final[Mapping[str, _Part]] = {
+    "reasoning_tokens": "reasoning_output_tokens",
+    "text_tokens": "text_output_tokens",
+    "audio_tokens": "audio_output_tokens",
+    "image_tokens": "image_output_tokens",
+}
 _OWN: Final = frozenset(
     {
         *_CACHE_READ,
@@ -64,28 +88,9 @@ def read_usage(usage: Mapping[str, object], *, model: str | None = None, input_o
 
     `input_only`: the operation has no output, so that a total that stands alone is its input (Voyage, Jina).
     """
-    read = members(_first(usage, _INPUT_DETAILS))
-    written = members(_first(usage, _OUTPUT_DETAILS))
-    lifetimes = members(read.get("cache_write_tokens_details"))
-    of_anthropic = members(read.get("cache_creation_token_details"))  # LiteLLM
-    found = Usage(
-        input_tokens=_count(usage, _INPUT),
-        output_tokens=_count(usage, _OUTPUT),
-        cache_read_input_tokens=_count(read, _CACHE_READ_DETAILS),
-        cache_write_input_tokens=_count(read, _CACHE_WRITE_DETAILS),
-        cache_write_5m_input_tokens=count(of_anthropic.get("ephemeral_5m_input_tokens")),
-        cache_write_1h_input_tokens=count(of_anthropic.get("ephemeral_1h_input_tokens")),
-        cache_write_30m_input_tokens=count(lifetimes.get("ttl_30m_tokens")),
-        cache_write_12h_input_tokens=count(lifetimes.get("ttl_12h_tokens")),
-        reasoning_output_tokens=count(written.get("reasoning_tokens")),
-        text_input_tokens=count(read.get("text_tokens")),
-        audio_input_tokens=count(read.get("audio_tokens")),
-        image_input_tokens=count(read.get("image_tokens")),
-        video_input_tokens=count(read.get("video_tokens")),
-        text_output_tokens=count(written.get("text_tokens")),
-        audio_output_tokens=count(written.get("audio_tokens")),
-        image_output_tokens=count(written.get("image_tokens")),
-    )
+    found = Usage(input_tokens=_count(usage, _INPUT), output_tokens=_count(usage, _OUTPUT))
+    _take_details(found, members(_first(usage, _INPUT_DETAILS)), _INPUT_PARTS)
+    _take_details(found, members(_first(usage, _OUTPUT_DETAILS)), _OUTPUT_PARTS)
     own = not _OWN.isdisjoint(usage)
     if own:
         _take_flat(found, usage)
@@ -97,6 +102,21 @@ def read_usage(usage: Mapping[str, object], *, model: str | None = None, input_o
     if own:
         _take_other_units(found, usage)
     return found
+
+
+def _take_details(found: Usage, details: Mapping[str, object], parts: Mapping[str, _Part]) -> None:
+    """Take the parts of a total that are there: by the members of the details, which are few, not by all names."""
+    for name, value in details.items():
+        part = parts.get(name)
+        if part is None or value is None:
+            continue
+        if isinstance(part, str):
+            setattr(found, part, count(value))
+        elif isinstance(part, tuple):
+            field, candidates = part
+            setattr(found, field, _count(details, candidates))
+        else:
+            _take_details(found, members(value), part)
 
 
 def _first(usage: Mapping[str, object], candidates: tuple[str, ...]) -> object:

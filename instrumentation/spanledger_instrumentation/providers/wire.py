@@ -11,9 +11,9 @@ from spanledger_instrumentation.usage import Answer, Usage
 __all__ = ["Request", "StreamReader", "Wire", "streams_if_asked"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Request:
-    """A request, as far as wire formats want to know it."""
+    """A request, as far as wire formats want to know it. Not frozen, since that makes it slow to make."""
 
     host: str
     segments: tuple[str, ...]
