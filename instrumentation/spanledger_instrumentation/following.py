@@ -23,6 +23,8 @@ class Outgoing:
     """The body, or nothing where it cannot be read without consuming it."""
     form: tuple[tuple[str, object], ...] = ()
     """Names and values of the first text fields of a form whose body cannot be read."""
+    resends: int = 0
+    """How often the client has sent this very request before, where the shell can tell."""
     replaceable: bool
     """Whether the shell can send another body in its place: it is not signed, and not a stream."""
 

@@ -72,10 +72,17 @@ def _attributes(
         attributes[names.SERVER_PORT] = outgoing.port
     if streaming:
         attributes[names.REQUEST_STREAM] = True
-    retry = outgoing.headers.get("x-stainless-retry-count")
-    if retry is not None and retry.isdecimal() and (resend := integer(int(retry[:4]))):
-        attributes[names.HTTP_REQUEST_RESEND_COUNT] = resend
+    if resends := _resends(outgoing):
+        attributes[names.HTTP_REQUEST_RESEND_COUNT] = resends
     return attributes
+
+
+def _resends(outgoing: Outgoing) -> int | None:
+    """Return which retry this is: as the SDK says, or as the client sees that sends the same request again."""
+    said = outgoing.headers.get("x-stainless-retry-count")
+    if said is None or not said.isdecimal():
+        return outgoing.resends
+    return integer(int(said[:4]))
 
 
 def _document(outgoing: Outgoing) -> Document:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from mistralai.client import Mistral
+from mistralai.client.utils.retries import BackoffStrategy, RetryConfig
 
 from tests.instrumentation.conftest import Spans
 from tests.instrumentation.fixtures import load
@@ -87,3 +88,13 @@ def test_a_transcription_stream(client: Mistral, server: WireServer, spans: Span
         assert list(events)
     assert spans.attributes()["gen_ai.request.stream"] is True
     assert figures(spans)["input_tokens"] == 2629
+
+
+def test_a_retry_is_a_span_of_its_own_that_says_so(client: Mistral, server: WireServer, spans: Spans) -> None:
+    refused = Reply(status=429, headers={"retry-after": "0.001"}, pieces=[b"{}"])
+    server.reply(refused, refused, Reply(pieces=[load("mistral/chat.json")]))
+    retries = RetryConfig("backoff", BackoffStrategy(1, 10, 1.0, 60_000), retry_connection_errors=False)
+    client.chat.complete(model="mistral-large-latest", messages=MESSAGES, retries=retries)
+    found = [dict(span.attributes or {}) for span in spans()]
+    assert [each.get("http.request.resend_count") for each in found] == [None, 1, 2]
+    assert [each["spanledger.usage.status"] for each in found] == ["none", "none", "reported"]

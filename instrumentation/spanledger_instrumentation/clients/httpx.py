@@ -9,6 +9,7 @@ dependency.
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
+from weakref import WeakKeyDictionary
 
 from spanledger_instrumentation.clients.headers import PORTS, lowered_bytes
 from spanledger_instrumentation.clients.patches import Patches
@@ -40,6 +41,8 @@ class _Shell:
     def __init__(self, module: Any, patches: Patches) -> None:
         self._module = module
         self._patches = patches
+        # How often each request was sent: some SDKs (mistralai) retry with the object that they sent before.
+        self._sent: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
 
     def sync_send(self, original: Callable[..., Any], tee: type[SyncTee]) -> Callable[..., Any]:
         """Wrap `Client.send`."""
@@ -98,7 +101,10 @@ class _Shell:
             candidates = routes.find(request.method, target)
             if not candidates or not self._patches.active:
                 return None
-            return self._patches.begin(candidates, _outgoing(request, url, target))
+            outgoing = _outgoing(request, url, target)
+            outgoing.resends = self._sent.get(request, 0)
+            self._sent[request] = outgoing.resends + 1
+            return self._patches.begin(candidates, outgoing)
         except Exception as error:  # noqa: BLE001 - the fence
             _BEGIN.caught(error)
             return None
