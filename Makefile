@@ -2,7 +2,7 @@
 # What is said about set-up goes to stderr: `make demo ARGS=--json` prints JSON and nothing else on stdout.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench fuzz format setup servers clean
+.PHONY: help demo test check bench fuzz soak format setup servers clean
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 
 # Paths are relative throughout, for make cannot handle a folder with a space in its name.
@@ -59,6 +59,9 @@ bench: .venv/.ready .cache/peers/.ready ## run every benchmark in bench/
 fuzz: .venv/.ready ## fuzz every target for a minute, then each client with 2000 random exchanges (ARGS='bodies --seconds 600')
 	@$(BIN)/python -m tests.fuzz $(or $(ARGS),all --seconds 60)
 	@$(if $(ARGS),,FUZZ_EXAMPLES=2000 $(BIN)/python -m pytest -q -n auto --timeout 3600 tests/instrumentation/fuzz)
+
+soak: .venv/.ready servers ## kill exporters at random for 10 minutes, or as long as you say (ARGS='60 --seed 5')
+	@$(BIN)/python -m tests.faults.soak $(ARGS)
 
 format: .venv/.ready ## format the code, and fix what the linter can
 	@$(BIN)/ruff check --quiet --fix

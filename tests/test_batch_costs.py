@@ -36,12 +36,12 @@ def cost_pusd(url: str, files: Sequence[bytes]) -> tuple[int, int]:
     finally:
         instrumentor.uninstrument()
     body = encode_spans(exported.get_finished_spans()).SerializeToString()
-    decoded = otlp.decode(body, dialects.WANTED, dialects.WANTED_RESOURCE)
+    decoded = otlp.decode(body, dialects.RESOURCE_ATTRIBUTES)
     records = dialects.understand(decoded.spans).records
     book = packaged_book()
     prices = [price(record, book) for record in records]
     assert {each.status for each in prices} == {"priced"}
-    assert {record.service_tier for record in records} == {"batch"}
+    assert {record.profile.service_tier for record in records} == {"batch"}
     costs = [each.cost_pusd for each in prices if each.cost_pusd is not None]
     return sum(costs), sum(record.usage.requests or 0 for record in records)
 

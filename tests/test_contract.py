@@ -28,7 +28,7 @@ from spanledger_exporter.database import open_database
 from spanledger_exporter.filters import Filter
 from spanledger_exporter.genai_prices_book import packaged_book
 from spanledger_exporter.ledger import Ledger
-from spanledger_exporter.prices import BOOK_PROVIDERS
+from spanledger_exporter.names import BOOK_PROVIDERS
 from spanledger_exporter.pricing import price
 from spanledger_exporter.reader import Reader
 from spanledger_exporter.records import PricedRecord, UsageRecord
@@ -98,14 +98,15 @@ def exported_families() -> bytes:
 
 
 def understood(body: bytes) -> list[UsageRecord]:
-    batch = otlp.decode(body, dialects.WANTED, dialects.WANTED_RESOURCE)
+    batch = otlp.decode(body, dialects.RESOURCE_ATTRIBUTES)
     assert batch.problems == []
     return dialects.understand(batch.spans).records
 
 
 def document(record: UsageRecord) -> dict[str, Any]:
     """A record without what differs from run to run, and without what is not reported."""
-    values = record._replace(server_address=None)._asdict() | {"usage": None, **record.usage._asdict()}
+    shared = record.profile._replace(server_address=None)._asdict()
+    values = record._asdict() | {"profile": None, "usage": None, **shared, **record.usage._asdict()}
     return {name: value for name, value in values.items() if name not in VARYING and value is not None}
 
 
@@ -124,7 +125,10 @@ def test_every_call_is_understood_with_the_provider_s_own_figures() -> None:
     records = understood(body)
     assert len(records) == len(answers) == 12
     for record, answer in zip(sorted(records, key=lambda record: record.end_ns), answers, strict=True):
-        assert (record.response_id, record.outcome == "error") == (answer["response_id"], answer["outcome"] == "error")
+        assert (record.response_id, record.profile.outcome == "error") == (
+            answer["response_id"],
+            answer["outcome"] == "error",
+        )
         if record.usage_status == "reported":
             assert {name: getattr(record.usage, name) or 0 for name in FIGURES} == {
                 name: answer[name] for name in FIGURES

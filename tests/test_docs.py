@@ -23,11 +23,12 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import text
 
 from spanledger_demo.collector import BINARY_VARIABLE
-from spanledger_exporter import cli, config, dialects, metrics, records, schema, usage_columns
+from spanledger_exporter import cli, config, dialects, failpoints, metrics, price_file, records, schema, usage_columns
+from spanledger_exporter.cells import Cell, cell_of
 from spanledger_exporter.database import open_database, open_readonly
 from spanledger_exporter.genai_prices_book import packaged_book
 from spanledger_exporter.ledger import Appended, Ledger
-from spanledger_exporter.rollups import Cell, Sums, cell_of, sums_of
+from spanledger_exporter.rollups import Sums, sums_of
 from spanledger_instrumentation import attributes, environment_variables
 from spanledger_instrumentation import metrics as client_metrics
 from spanledger_instrumentation.providers.hosts import PROVIDERS
@@ -114,7 +115,7 @@ def test_every_setting_is_documented_with_its_variable_flag_and_default() -> Non
         cells = rows[setting.key]
         assert code(cells["variable"]) == [setting.variable]
         assert code(cells["flag"]) == ([setting.flag] if setting.flag else [])
-        shown = code(cells["default"])[0]
+        shown = (code(cells["default"]) or [""])[0]  # what names a file names none by default
         if setting.default is config.default_ledger_url:  # another on each machine
             assert setting.default().endswith(f"/{shown}")
         else:
@@ -127,7 +128,10 @@ def test_the_configuration_files_of_the_docs_load(tmp_path: Path) -> None:
     for block in shown:
         file = tmp_path / "shown.toml"
         file.write_text("\n".join(block.lines))
-        config.load(file=str(file), environ={})
+        if any(line.startswith("[[override]]") for line in block.lines):
+            price_file.read(str(file))
+        else:
+            config.load(file=str(file), environ={})
 
 
 def test_every_variable_of_the_instrumentation_is_documented() -> None:
@@ -154,7 +158,7 @@ def test_every_variable_of_the_collector_is_documented_with_its_default() -> Non
 
 def test_no_variable_is_named_that_nothing_reads() -> None:
     known = {config.CONFIG_VARIABLE, BINARY_VARIABLE, *collector_variables()}
-    known |= {setting.variable for setting in config.SETTINGS}
+    known |= {setting.variable for setting in config.SETTINGS} | {failpoints.VARIABLE}
     known |= public_constants(environment_variables)
     for page in PAGES:
         named = set(re.findall(r"\b(?:OTEL_INSTRUMENTATION_)?SPANLEDGER_[A-Z_]*[A-Z]\b", text_of(page)))
@@ -169,12 +173,13 @@ def exposed() -> dict[str, tuple[str, frozenset[str]]]:
     """Each metric of real registries with one of every kind of call in them: its name, type and labels."""
     registry = CollectorRegistry()
     metrics.IngestMetrics(registry)
+    metrics.MaintenanceMetrics(registry, lambda: 0)
     spend = metrics.LedgerMetrics(registry, {}, lambda: 0)
     book = packaged_book()
     calls = [priced(book), priced(book, usage_status="unreported", usage=records.Usage())]
     cells = [cell_of(call) for call in calls]
     sums: dict[Cell, Sums] = {cell: sums_of(call) for cell, call in zip(cells, calls, strict=True)}
-    spend.committed(Appended(calls, cells, sums), 0.01)
+    spend.committed(Appended(calls, cells, sums, {}), 0.01)
     found: dict[str, tuple[str, frozenset[str]]] = {}
     for family in registry.collect():
         labels = frozenset(name for sample in family.samples for name in sample.labels)
@@ -213,7 +218,7 @@ def test_the_bounds_of_the_instrumentations_metrics_are_documented() -> None:
 def test_every_token_type_is_documented() -> None:
     registry = CollectorRegistry()
     call = priced(packaged_book())
-    metrics.SpendMetrics(registry, {cell_of(call): sums_of(call)})
+    metrics.SpendMetrics(registry, {cell_of(call): sums_of(call)}, {})
     kinds = [sample.labels.get("token_type") for family in registry.collect() for sample in family.samples]
     assert names("metrics.md", "token_type") == [kind for kind in kinds if kind]
 
@@ -222,9 +227,10 @@ def test_no_metric_is_named_that_is_not_exposed() -> None:
     known = {name + suffix for name in exposed() for suffix in ("", "_bucket", "_sum", "_count")}
     known |= {package.name for package in PACKAGES}
     for page in PAGES:
-        assert set(re.findall(r"\b(?:genai|spanledger)_[a-z_]+\b", text_of(page))) - {"genai_prices_book"} <= known, (
-            page
-        )
+        assert (
+            set(re.findall(r"\b(?:genai|spanledger)_[a-z_]+\b", text_of(page))) - {"genai_prices_book", "genai_otel"}
+            <= known
+        ), page
 
 
 def test_the_expressions_of_the_docs_are_promql(tmp_path: Path) -> None:
@@ -249,16 +255,32 @@ def test_every_attribute_that_the_instrumentation_writes_is_documented() -> None
 
 
 def test_every_attribute_that_the_exporter_reads_is_documented() -> None:
-    older = [row.cells for row in docs("dialects.md", "older name") if "read as" in row.cells]
-    understood = {code(row["older name"])[0] for row in older}
-    assert {code(row["read as"])[0] for row in older} <= span_attributes()
+    others = [row.cells for row in docs("dialects.md", "other name")]
+    assert {code(row["read as"])[0] for row in others} <= span_attributes()
+    understood = {code(row["other name"])[0] for row in others}
+    understood |= {*names("dialects.md", "helping attribute"), *names("dialects.md", "text of figures")}
     assert understood <= dialects.SPAN_ATTRIBUTES
     assert understood | span_attributes() >= dialects.SPAN_ATTRIBUTES
+    assert set(names("dialects.md", "recorded answer")) == dialects.ANSWER_ATTRIBUTES
     assert set(names("dialects.md", "resource attribute")) == dialects.RESOURCE_ATTRIBUTES
+
+
+def test_every_dialect_is_documented_with_its_rank_and_what_tells_it() -> None:
+    rows = {code(row.cells["dialect"])[0]: row.cells for row in docs("dialects.md", "dialect")}
+    assert rows.keys() == {row.dialect for row in dialects.ROWS} | {"otel_legacy"}
+    assert {name: int(row["rank"]) for name, row in rows.items()} == {name: dialects.rank(name) for name in rows}
+    for row in dialects.ROWS:
+        shown = rows[row.dialect]["recognised by"]
+        assert [scope for scope in row.scopes if f"`{scope}…`" not in shown] == []
+        assert [key for key in row.keys if (key if isinstance(key, str) else key[1]) not in code(shown)] == []
 
 
 def test_every_counted_operation_and_provider_name_is_documented() -> None:
     assert set(names("dialects.md", "operation")) == dialects.COUNTED_OPERATIONS
+    operations = [row.cells for row in docs("dialects.md", "older operation")]
+    assert {code(row["older operation"])[0]: code(row["operation"])[0] for row in operations} == {
+        older: name for older, name in dialects.OPERATION_NAMES.items() if older != name
+    }
     renamed = [row.cells for row in docs("dialects.md", "older name") if "current name" in row.cells]
     assert {code(row["older name"])[0]: code(row["current name"])[0] for row in renamed} == dialects.PROVIDER_NAMES
 
@@ -275,7 +297,8 @@ def test_every_column_of_the_ledger_is_documented() -> None:
     documented: dict[str, list[str]] = {}
     for row in docs("ledger.md", "column"):
         documented.setdefault(row.section, []).append(code(row.cells["column"])[0])
-    assert documented == {name: table.columns.keys() for name, table in schema.metadata.tables.items()}
+    tables = {**schema.views.tables, **schema.metadata.tables}
+    assert documented == {name: table.columns.keys() for name, table in tables.items()}
 
 
 def test_every_class_of_usage_without_a_column_is_documented() -> None:
@@ -313,9 +336,16 @@ def test_the_queries_of_the_docs_find_a_call(kind: str, request: pytest.FixtureR
 
 
 def commands() -> dict[str, argparse.ArgumentParser]:
-    top = cli.parser()
-    choices = [action.choices for action in top._actions if isinstance(action, argparse._SubParsersAction)]
-    return {"spanledger": top} | {f"spanledger {name}": parser for name, parser in choices[0].items()}
+    return dict(beneath("spanledger", cli.parser()))
+
+
+def beneath(name: str, parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    """A command and those that it is divided into."""
+    yield name, parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for part, inner in action.choices.items():
+                yield from beneath(f"{name} {part}", inner)
 
 
 def flags(parser: argparse.ArgumentParser) -> set[str]:
@@ -330,7 +360,7 @@ def test_every_command_and_flag_is_documented() -> None:
             documented.setdefault(row.section, set()).update(found)
     everywhere = {"-h", "--help"}
     own = {name: flags(parser) - (everywhere if " " in name else set()) for name, parser in commands().items()}
-    assert documented == own
+    assert documented == {name: found for name, found in own.items() if found}
 
 
 def shown_commands() -> Iterator[tuple[Path, list[str]]]:

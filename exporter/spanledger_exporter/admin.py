@@ -10,13 +10,22 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from spanledger_exporter.errors import UnavailableError
+from spanledger_exporter.errors import DeniedError, UnavailableError
+from spanledger_exporter.tokens import Gate
 
 
-def admin(registry: CollectorRegistry, ping: Callable[[], None]) -> Starlette:
-    """Return the ASGI application; `ping` raises `UnavailableError` while the ledger does not answer."""
+def admin(registry: CollectorRegistry, ping: Callable[[], None], gate: Gate) -> Starlette:
+    """Return the ASGI application; `ping` raises `UnavailableError` while the ledger does not answer.
+
+    The two that only say how the exporter is ask for no token: what keeps it running seldom has one.
+    """
 
     def metrics(request: Request) -> Response:
+        try:
+            gate(request.headers.get("authorization"), "read")
+        except DeniedError as exc:
+            headers = {} if exc.known else {"www-authenticate": "Bearer"}
+            return PlainTextResponse(f"{exc}\n", 403 if exc.known else 401, headers)
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
         return Response(encode(registry), headers={"content-type": content_type})
 

@@ -10,7 +10,15 @@ from typing import NamedTuple
 
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
-from google.rpc.code_pb2 import INVALID_ARGUMENT, OK, RESOURCE_EXHAUSTED, UNAVAILABLE
+from google.protobuf.json_format import MessageToJson
+from google.rpc.code_pb2 import (
+    INVALID_ARGUMENT,
+    OK,
+    PERMISSION_DENIED,
+    RESOURCE_EXHAUSTED,
+    UNAUTHENTICATED,
+    UNAVAILABLE,
+)
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
@@ -18,7 +26,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
-from spanledger_exporter.errors import RejectedError, UnavailableError
+from spanledger_exporter.errors import DeniedError, RejectedError, UnavailableError
 from spanledger_exporter.records import Receipt
 
 # The Python SDK gives up on a batch after about 10 s in all, so a longer delay would make it drop what a retry
@@ -38,6 +46,9 @@ class Answer(NamedTuple):
     body: bytes
 
 
+IGNORED = Answer("ignored", OK, "", b"")  # an empty response of any service: all is well
+
+
 def success(receipt: Receipt) -> Answer:
     """Return the answer to a request that was committed, with what was rejected in it."""
     if not receipt.rejected:
@@ -52,7 +63,15 @@ def failure(error: BaseException) -> Answer:
         return _failure("rejected", INVALID_ARGUMENT, str(error))
     if isinstance(error, UnavailableError):
         return _failure("unavailable", UNAVAILABLE, str(error))
+    if isinstance(error, DeniedError):
+        return _failure("denied", PERMISSION_DENIED if error.known else UNAUTHENTICATED, str(error))
     return _failure("unavailable", UNAVAILABLE, "internal error; see the exporter's log")
+
+
+def as_json(answer: Answer) -> bytes:
+    """Return an answer's body in OTLP's JSON, for a sender that sent JSON."""
+    message = (ExportTraceServiceResponse if answer.code == OK else Status).FromString(answer.body)
+    return MessageToJson(message, indent=None).encode()
 
 
 def too_large(limit_bytes: int) -> Answer:

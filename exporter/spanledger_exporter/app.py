@@ -4,26 +4,33 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Callable, Generator
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
-import uvicorn
 from prometheus_client import CollectorRegistry, disable_created_metrics
 from starlette.applications import Starlette
 
+from spanledger_exporter import dialects, failpoints
 from spanledger_exporter.admin import admin
+from spanledger_exporter.book_shelf import BookShelf
+from spanledger_exporter.certificates import Certificates
 from spanledger_exporter.committer import Committer
-from spanledger_exporter.config import Address, Config
+from spanledger_exporter.config import Address, Config, require_safe_addresses
+from spanledger_exporter.current_prices import CurrentPrices
 from spanledger_exporter.database import open_database, parse_url, shown
-from spanledger_exporter.errors import ConfigError
-from spanledger_exporter.genai_prices_book import packaged_book
+from spanledger_exporter.errors import ConfigError, SpanledgerError, UnavailableError
+from spanledger_exporter.genai_prices_book import packaged_book_apart
 from spanledger_exporter.grpc_receiver import GrpcReceiver
-from spanledger_exporter.http_receiver import http_receiver
+from spanledger_exporter.http_receiver import HttpReceiver
 from spanledger_exporter.ledger import Ledger
-from spanledger_exporter.metrics import IngestMetrics, LedgerMetrics
+from spanledger_exporter.maintenance import Maintenance
+from spanledger_exporter.metrics import IngestMetrics, LedgerMetrics, MaintenanceMetrics
 from spanledger_exporter.pipeline import Pipeline
+from spanledger_exporter.tokens import Gate, Tokens, open_gate
+from spanledger_exporter.web import WebServer
 
 _logger = logging.getLogger(__name__)
+_REFRESH_S = 1
 
 
 class Addresses(NamedTuple):
@@ -62,51 +69,141 @@ class App:
         # One straight line on purpose: the order in which parts are made is the order in which data flows,
         # backwards, and the exit stack takes them down in the order in which data flows, forwards.
         config, stack = self._config, self._stack
+        require_safe_addresses(config)
         _require_free(config)
         disable_created_metrics()  # a `_created` series beside each counter doubles them and serves no query
         registry = CollectorRegistry()
         ingest = IngestMetrics(registry)
-        book = packaged_book()
-        ledger = Ledger(open_database(config.ledger_url), cells_max=config.cells_max)
+        certificates, gate = self._guards(ingest)
+        points = failpoints.from_environment()
+        database = open_database(config.ledger_url)
+        ledger = Ledger(
+            database,
+            cells_max=config.cells_max,
+            dead_letters_max=config.dead_letters_max,
+            rank=dialects.rank,
+            points=points,
+        )
         stack.callback(ledger.close)
+        prices = CurrentPrices(BookShelf(database), config.prices_file, packaged_book_apart)
+        book = prices.changed()
+        assert book is not None, "the first question always has an answer"
         ledger.keep_book(book)
-        spend = LedgerMetrics(registry, ledger.totals(), lambda: ledger.folded)
-        committer = Committer(ledger, rows_max=config.commit_rows_max, on_commit=spend.committed)
+        spend = LedgerMetrics(
+            registry,
+            ledger.totals(),
+            lambda: ledger.folded,
+            marks=ledger.held_counters(),
+            hold=ledger.hold_counters,
+        )
+        committer = Committer(
+            ledger,
+            rows_max=config.commit_rows_max,
+            on_commit=spend.committed,
+            on_doubt=lambda: spend.catch_up(ledger.totals()),
+        )
         stack.push_async_callback(asyncio.to_thread, committer.close, config.shutdown_grace_s)
-        pipeline = Pipeline(committer.submit, book, ingest, in_flight_bytes_max=config.in_flight_bytes_max)
+        watcher = MaintenanceMetrics(registry, database.wal_bytes)
+        maintenance = Maintenance(database, watcher, retention_days=config.retention_days)
+        stack.push_async_callback(asyncio.to_thread, maintenance.close, config.shutdown_grace_s)
+        maintenance.start()
+        pipeline = Pipeline(
+            committer.submit,
+            book,
+            ingest,
+            in_flight_bytes_max=config.in_flight_bytes_max,
+            poison_tries_max=config.poison_tries_max,
+        )
+        following = asyncio.create_task(_follow(prices, ledger, pipeline, config.prices_poll_s))
+        stack.callback(following.cancel)
         ingest.watch_in_flight(lambda: pipeline.in_flight_bytes)
         size = config.request_bytes_max
-        metrics = await self._serve(admin(registry, _ready(ledger, committer)), "metrics", config.metrics)
-        http = await self._serve(http_receiver(pipeline, ingest, request_bytes_max=size), "http", config.http)
-        receiver = GrpcReceiver(config.grpc, pipeline, ingest, request_bytes_max=size)
-        stack.push_async_callback(receiver.stop, config.shutdown_grace_s)
-        grpc = await receiver.start()
+        pages = admin(registry, _ready(ledger, committer), gate)
+        metrics = await self._serve(pages, certificates, "metrics", config.metrics)
+        receiver = HttpReceiver(
+            pipeline, ingest, gate, request_bytes_max=size, read_timeout_s=config.read_timeout_s
+        ).application()
+        http = await self._serve(receiver, certificates, "http", config.http)
+        grpc_receiver = GrpcReceiver(config.grpc, pipeline, ingest, gate, certificates, request_bytes_max=size)
+        stack.push_async_callback(grpc_receiver.stop, config.shutdown_grace_s)
+        grpc = await grpc_receiver.start()
         stack.callback(pipeline.close)
         return Addresses(grpc, http, metrics, shown(parse_url(config.ledger_url)))
 
-    async def _serve(self, application: Starlette, flag: str, address: Address) -> Address:
-        listener = _listen(flag, address)
-        server = _Server(
-            uvicorn.Config(
-                application,
-                log_config=None,
-                access_log=False,
-                lifespan="off",
-                timeout_graceful_shutdown=self._config.shutdown_grace_s,
+    def _guards(self, ingest: IngestMetrics) -> tuple[Certificates | None, Gate]:
+        """Read the certificate and the tokens, if there are any, and keep them fresh."""
+        config, watched = self._config, list[_Refreshable]()
+        certificates, gate = None, open_gate
+        if config.tls_cert_file is not None and config.tls_key_file is not None:
+            certificates = Certificates(
+                config.tls_cert_file,
+                config.tls_key_file,
+                config.tls_client_ca_file,
+                failed=lambda: ingest.kept_the_old("certificates"),
             )
+            watched.append(certificates)
+        if config.tokens_file is not None:
+            gate = Tokens(config.tokens_file, failed=lambda: ingest.kept_the_old("tokens"))
+            watched.append(gate)
+        if watched:
+            refreshing = asyncio.create_task(_refresh(watched))
+            self._stack.callback(refreshing.cancel)
+        return certificates, gate
+
+    async def _serve(
+        self, application: Starlette, certificates: Certificates | None, flag: str, address: Address
+    ) -> Address:
+        listener = _listen(flag, address)
+        server = WebServer(
+            application,
+            tls=None if certificates is None else certificates.context(),
+            head_timeout_s=self._config.read_timeout_s,
+            grace_s=self._config.shutdown_grace_s,
         )
-        task = asyncio.create_task(server.serve(sockets=[listener]))
-
-        async def stop() -> None:
-            server.should_exit = True
-            await task
-
-        self._stack.push_async_callback(stop)
-        while not server.started and not task.done():  # noqa: ASYNC110 -- uvicorn offers no event to wait for
-            await asyncio.sleep(0.005)
-        if task.done():
-            raise ConfigError([f"the server on {address} could not be started: {task.exception()}"])
+        self._stack.push_async_callback(server.stop)
+        try:
+            await server.start(listener)
+        except RuntimeError as exc:
+            raise ConfigError([f"the server on {address} could not be started: {exc}"]) from exc
         return Address(address.host, listener.getsockname()[1])
+
+
+class _Refreshable(Protocol):
+    def refresh(self) -> None: ...
+
+
+async def _refresh(watched: list[_Refreshable]) -> None:
+    while True:
+        await asyncio.sleep(_REFRESH_S)
+        for each in watched:
+            try:
+                await asyncio.to_thread(each.refresh)
+            except Exception:  # the fence: a file that is odd beyond what was foreseen must not end the watch
+                _logger.exception("a changed file could not be read")
+
+
+async def _follow(prices: CurrentPrices, ledger: Ledger, pipeline: Pipeline, poll_s: int) -> None:
+    """Take over each new price book and each change of the user's own prices; what cannot be read changes nothing."""
+
+    def look() -> None:
+        book = prices.changed()
+        if book is not None:
+            try:
+                ledger.keep_book(book)
+            except UnavailableError:
+                prices.again()
+                raise
+            pipeline.price_with(book)
+            _logger.info("calls are priced with %s, sha256 %s", book.source, book.book_id)
+
+    while True:
+        await asyncio.sleep(poll_s)
+        try:
+            await asyncio.to_thread(look)
+        except SpanledgerError as exc:
+            _logger.error("the prices stay as they were: %s", exc)
+        except Exception:  # the fence: what is odd beyond what was foreseen must not end the following
+            _logger.exception("the prices stay as they were")
 
 
 def _ready(ledger: Ledger, committer: Committer) -> Callable[[], None]:
@@ -115,14 +212,6 @@ def _ready(ledger: Ledger, committer: Committer) -> Callable[[], None]:
         ledger.ping()
 
     return check
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers: the command decides when to stop."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None]:
-        yield
 
 
 def _require_free(config: Config) -> None:

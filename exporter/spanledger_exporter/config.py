@@ -4,9 +4,10 @@ Each setting is one row of `SETTINGS`, which gives its TOML key, its environment
 is read.
 """
 
+import ipaddress
 import os
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self, cast
@@ -41,6 +42,14 @@ class Address(NamedTuple):
             raise ValueError(f"{text!r} is no address; write host:port, such as 127.0.0.1:4317 or [::1]:4317")
         return cls(host.strip("[]") or "127.0.0.1", int(port))
 
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this host can reach it; a name that is no address may mean any."""
+        try:
+            return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
@@ -49,7 +58,7 @@ class Address(NamedTuple):
 class Config:
     """The exporter's settings.
 
-    Units: `*_bytes_max` bytes, `*_rows_max` ledger rows, `shutdown_grace_s` seconds.
+    Units: `*_bytes_max` bytes, `*_rows_max` ledger rows, `*_s` seconds, `*_days` days, `dead_letters_max` rows.
     """
 
     grpc: Address
@@ -59,8 +68,19 @@ class Config:
     request_bytes_max: int
     in_flight_bytes_max: int
     shutdown_grace_s: int
+    read_timeout_s: int
+    poison_tries_max: int
+    tls_cert_file: Path | None
+    tls_key_file: Path | None
+    tls_client_ca_file: Path | None
+    insecure: bool
+    tokens_file: Path | None
+    dead_letters_max: int
     commit_rows_max: int
     cells_max: int
+    retention_days: int
+    prices_file: str
+    prices_poll_s: int
     log_level: str
 
 
@@ -71,6 +91,16 @@ def _whole(least: int, most: int) -> Callable[[str], int]:
         return int(text)
 
     return read
+
+
+def _switch(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError(f"{text!r} is neither true nor false")
+    return text == "true"
+
+
+def _file(text: str) -> Path | None:
+    return Path(text).expanduser() if text else None
 
 
 def _log_level(text: str) -> str:
@@ -145,6 +175,45 @@ SETTINGS = (
         "seconds that accepted requests have to finish after SIGTERM",
     ),
     Setting(
+        "read_timeout_s",
+        "receiver.read_timeout_s",
+        _whole(1, 3600),
+        _always("30"),
+        "seconds that the head of an HTTP request may take to arrive, and its body again",
+    ),
+    Setting(
+        "poison_tries_max",
+        "receiver.poison_tries_max",
+        _whole(1, 1000),
+        _always("5"),
+        "how often a request may fail for no reason that can pass before what makes it fail is set aside",
+    ),
+    Setting("tls_cert_file", "receiver.tls.cert_file", _file, _always(""), "certificate of all ports, PEM"),
+    Setting("tls_key_file", "receiver.tls.key_file", _file, _always(""), "the certificate's key, PEM"),
+    Setting(
+        "tls_client_ca_file",
+        "receiver.tls.client_ca_file",
+        _file,
+        _always(""),
+        "authority of the certificates that clients must have, PEM",
+    ),
+    Setting(
+        "insecure",
+        "receiver.insecure",
+        _switch,
+        _always("false"),
+        "listen beyond loopback though TLS or tokens are missing",
+        "--insecure",
+    ),
+    Setting("tokens_file", "auth.tokens_file", _file, _always(""), "hashes of the tokens that callers must have"),
+    Setting(
+        "dead_letters_max",
+        "dead_letters.rows_max",
+        _whole(1, 10_000_000),
+        _always("10000"),
+        "dead letters that are kept; the oldest give way",
+    ),
+    Setting(
         "metrics",
         "metrics.address",
         Address.parse,
@@ -173,6 +242,27 @@ SETTINGS = (
         _whole(1, 10_000_000),
         _always("10000"),
         "combinations of service, environment, provider, model and outcome that are counted apart",
+    ),
+    Setting(
+        "retention_days",
+        "ledger.retention_days",
+        _whole(0, 36_500),
+        _always("0"),
+        "days after which an entry is deleted, while its sums stay; 0 keeps entries for ever",
+    ),
+    Setting(
+        "prices_file",
+        "prices.file",
+        str,
+        _always(""),
+        "TOML file of negotiated prices, models of your own and names of deployments",
+    ),
+    Setting(
+        "prices_poll_s",
+        "prices.poll_s",
+        _whole(1, 86_400),
+        _always("60"),
+        "seconds between looks for a new price book and for changes of prices.file",
     ),
     Setting("log_level", "log.level", _log_level, _always("info"), f"one of {', '.join(_LOG_LEVELS)}"),
 )
@@ -205,11 +295,41 @@ def load(
             values[setting.field] = setting.read(text)
         except ValueError as exc:
             problems.append(f"{where}: {exc}")
-    if not problems and values["in_flight_bytes_max"] < values["request_bytes_max"]:
-        problems.append("receiver.in_flight_bytes_max must not be less than receiver.request_bytes_max")
+    if not problems:
+        config = Config(**values)
+        problems.extend(_contradictions(config))
+        if not problems:
+            return config
+    raise ConfigError(problems)
+
+
+def _contradictions(config: Config) -> Iterator[str]:
+    if config.in_flight_bytes_max < config.request_bytes_max:
+        yield "receiver.in_flight_bytes_max must not be less than receiver.request_bytes_max"
+    if (config.tls_cert_file is None) != (config.tls_key_file is None):
+        yield "receiver.tls.cert_file and receiver.tls.key_file belong together"
+    if config.tls_client_ca_file is not None and config.tls_cert_file is None:
+        yield "receiver.tls.client_ca_file needs receiver.tls.cert_file and receiver.tls.key_file"
+
+
+def require_safe_addresses(config: Config) -> None:
+    """See to it that nobody unknown can reach the exporter.
+
+    Raises:
+        ConfigError: an address is beyond loopback, and TLS or a way to tell callers apart is missing.
+    """
+    callers_are_known = config.tokens_file is not None or config.tls_client_ca_file is not None
+    if config.insecure or (config.tls_cert_file is not None and callers_are_known):
+        return
+    named = {"receiver.grpc": config.grpc, "receiver.http": config.http, "metrics.address": config.metrics}
+    problems = [
+        f"{key}: {address} can be reached from other hosts; that needs receiver.tls.cert_file and key_file, and "
+        "auth.tokens_file or receiver.tls.client_ca_file; --insecure goes without"
+        for key, address in named.items()
+        if not address.is_loopback
+    ]
     if problems:
         raise ConfigError(problems)
-    return Config(**values)
 
 
 def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
@@ -236,10 +356,11 @@ def _from_file(path: str | None, problems: list[str]) -> dict[str, tuple[str, st
     for key, value in _flattened(document):
         if key not in settings:
             problems.append(f"{path}: unknown key {key}; known are {', '.join(settings)}")
-        elif isinstance(value, bool) or not isinstance(value, str | int):
-            problems.append(f"{path}: {key} must be a text or a whole number, not {value!r}")
+        elif not isinstance(value, str | int):
+            problems.append(f"{path}: {key} must be a text, a whole number, true or false, not {value!r}")
         else:
-            said[settings[key].field] = (f"{path}: {key}", str(value))
+            text = str(value).lower() if isinstance(value, bool) else str(value)
+            said[settings[key].field] = (f"{path}: {key}", text)
     return said
 
 

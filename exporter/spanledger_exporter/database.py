@@ -10,6 +10,7 @@ this.
 import contextlib
 import logging
 import re
+import threading
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,14 @@ from alembic.util import CommandError
 from filelock import FileLock, Timeout
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    NoSuchModuleError,
+    OperationalError,
+    ProgrammingError,
+    SQLAlchemyError,
+)
 from sqlalchemy.pool import NullPool, QueuePool
 
 from spanledger_exporter.errors import ConfigError, LedgerError, UnavailableError
@@ -31,6 +39,8 @@ _logger = logging.getLogger(__name__)
 _LOCK_TIMEOUT_S = 30
 _CONNECT_TIMEOUT_S = 10
 _STATEMENT_TIMEOUT_MS = 60_000
+# What a write-ahead log is cut back to once a reader that kept it from being emptied has gone; it works with 4 MiB.
+WAL_BYTES_KEPT = 16 * 1024 * 1024
 _WRITING = "spanledger_writing"
 _POSTGRESQL_DRIVER = "postgresql+psycopg"
 # Any constant that no other application is likely to lock in the same PostgreSQL database: "spanledg" as an integer.
@@ -48,6 +58,7 @@ class Database:
         self.name = name
         self._writing = engine.execution_options(**{_WRITING: True})
         self._lock = lock
+        self._turn = threading.Lock()
 
     @property
     def is_sqlite(self) -> bool:
@@ -58,9 +69,14 @@ class Database:
     def write(self) -> Generator[Connection]:
         """Open one write transaction; it commits when the block ends without an error.
 
-        Raises: `UnavailableError` for what may pass, such as a full disk; SQLAlchemy's own for what cannot be kept.
+        Raises: `UnavailableError` for what may pass, such as a full disk or, on PostgreSQL, a table that was taken
+        away; SQLAlchemy's own for what cannot be kept.
         """
-        with _unavailable(self.name, OperationalError), self._locked(), self._writing.begin() as connection:
+        with (
+            _unavailable(self.name, OperationalError, ProgrammingError),
+            self._locked(),
+            self._writing.begin() as connection,
+        ):
             yield connection
 
     @contextlib.contextmanager
@@ -69,26 +85,47 @@ class Database:
         with _unavailable(self.name, DBAPIError), self.engine.connect() as connection:
             yield connection
 
+    def wal_bytes(self) -> int:
+        """Return the size of the write-ahead log beside a SQLite file, 0 where there is none."""
+        if self._lock is None:
+            return 0
+        try:
+            return Path(self._lock.lock_file.removesuffix(".lock") + "-wal").stat().st_size
+        except OSError:
+            return 0
+
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
 
-    def _locked(self) -> contextlib.AbstractContextManager[Any]:
-        return contextlib.nullcontext() if self._lock is None else self._lock
+    @contextlib.contextmanager
+    def _locked(self) -> Generator[None]:
+        """Hold the lock file of a SQLite database, as one thread of this process at a time."""
+        if self._lock is None:
+            yield
+            return
+        # Threads wait for each other here, where the next is woken at once; at the file they would ask now and then.
+        if not self._turn.acquire(timeout=_LOCK_TIMEOUT_S):
+            raise Timeout(self._lock.lock_file)
+        try:
+            with self._lock:
+                yield
+        finally:
+            self._turn.release()
 
 
 @contextlib.contextmanager
-def _unavailable(name: str, kind: type[DBAPIError]) -> Generator[None]:
+def _unavailable(name: str, *kinds: type[DBAPIError]) -> Generator[None]:
     try:
         yield
     except Timeout as exc:
         raise UnavailableError(
-            f"another process has held the ledger's lock {exc.lock_file} for {_LOCK_TIMEOUT_S} s"
+            f"another writer has held the ledger's lock {exc.lock_file} for {_LOCK_TIMEOUT_S} s"
         ) from exc
     except OSError as exc:
         raise UnavailableError(f"the ledger {name} cannot be used now: {exc.strerror}: {exc.filename}") from exc
     except DBAPIError as exc:
-        if not isinstance(exc, kind) and not exc.connection_invalidated:
+        if not isinstance(exc, kinds) and not exc.connection_invalidated:
             raise
         raise UnavailableError(f"the ledger {name} cannot be used now: {_first_line(exc.orig)}") from exc
 
@@ -140,7 +177,7 @@ def open_database(url: str, *, pooled: bool = True) -> Database:
     parsed = parse_url(url)
     lock = None
     if parsed.get_backend_name() == "sqlite":
-        path = _sqlite_path(parsed)
+        path = sqlite_path(parsed)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as exc:
@@ -159,9 +196,9 @@ def open_readonly(url: str) -> Database:
         LedgerError: there is no ledger, or it is not of this program's version.
     """
     parsed = parse_url(url)
-    if parsed.get_backend_name() == "sqlite" and not _is_file(_sqlite_path(parsed)):
+    if parsed.get_backend_name() == "sqlite" and not _is_file(sqlite_path(parsed)):
         raise LedgerError(
-            f"there is no ledger at {_sqlite_path(parsed)}; `spanledger serve` makes one, --ledger URL names another"
+            f"there is no ledger at {sqlite_path(parsed)}; `spanledger serve` makes one, --ledger URL names another"
         )
     database = Database(_engine(parsed, readonly=True), None, shown(parsed))
     with _closed_on_failure(database):
@@ -233,7 +270,8 @@ def _is_file(path: Path) -> bool:
         raise LedgerError(f"the ledger {path} cannot be reached: {exc.strerror}") from exc
 
 
-def _sqlite_path(url: URL) -> Path:
+def sqlite_path(url: URL) -> Path:
+    """Return the file of a SQLite URL."""
     assert url.database is not None, "parse_url refuses a SQLite URL without a file"
     return Path(url.database)
 
@@ -257,17 +295,18 @@ def _postgresql_engine(url: URL, *, readonly: bool, pooled: bool) -> Engine:
     }
     try:
         if pooled:
-            return create_engine(url, connect_args=arguments, pool_pre_ping=True)
-        return create_engine(url, connect_args=arguments, poolclass=NullPool)
+            return create_engine(url, connect_args=arguments, pool_pre_ping=True, hide_parameters=True)
+        return create_engine(url, connect_args=arguments, poolclass=NullPool, hide_parameters=True)
     except (ModuleNotFoundError, NoSuchModuleError) as exc:
         raise ConfigError([f"{exc}: for a ledger on PostgreSQL, pip install 'spanledger[postgres]'"]) from exc
 
 
 def _sqlite_engine(url: URL, *, readonly: bool, pooled: bool) -> Engine:
-    path = _sqlite_path(url).absolute()
+    path = sqlite_path(url).absolute()
     target = url.set(database=f"{path.as_uri()}", query={"mode": "ro" if readonly else "rwc", "uri": "true"})
     arguments = {"timeout": _LOCK_TIMEOUT_S, "check_same_thread": False}
-    engine = create_engine(target, connect_args=arguments, poolclass=QueuePool if pooled else NullPool)
+    pool = QueuePool if pooled else NullPool
+    engine = create_engine(target, connect_args=arguments, poolclass=pool, hide_parameters=True)
 
     def on_connect(connection: Any, _record: object) -> None:  # the DBAPI connection has no common static type
         connection.isolation_level = None  # transactions are opened by on_begin, not guessed by the driver
@@ -277,6 +316,7 @@ def _sqlite_engine(url: URL, *, readonly: bool, pooled: bool) -> Engine:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("PRAGMA foreign_keys=ON")
+            connection.execute(f"PRAGMA journal_size_limit={WAL_BYTES_KEPT}")
 
     def on_begin(connection: Connection) -> None:
         # IMMEDIATE: a writer waits for its turn here, not half-way through, where SQLite could only refuse it.

@@ -21,6 +21,8 @@ from spanledger_exporter.config import Config, load
 from spanledger_exporter.errors import SpanledgerError
 
 if TYPE_CHECKING:
+    from spanledger_exporter.committer import Committed, SetAside
+    from spanledger_exporter.dead_letters import DeadLetter
     from spanledger_exporter.pipeline import Pipeline
     from spanledger_exporter.records import PricedRecord
 
@@ -112,21 +114,41 @@ def _never_fork_in(exporter: "weakref.ref[LedgerSpanExporter]") -> None:
 def _open_pipeline(config: Config) -> "Pipeline":
     from prometheus_client import CollectorRegistry
 
+    from spanledger_exporter import dialects
+    from spanledger_exporter.book_shelf import BookShelf
+    from spanledger_exporter.committer import append_apart, committed
+    from spanledger_exporter.current_prices import CurrentPrices
     from spanledger_exporter.database import open_database, parse_url, shown
     from spanledger_exporter.genai_prices_book import packaged_book
     from spanledger_exporter.ledger import Ledger
     from spanledger_exporter.metrics import IngestMetrics
     from spanledger_exporter.pipeline import Pipeline
 
-    ledger = Ledger(open_database(config.ledger_url, pooled=False), cells_max=config.cells_max)
-    book = packaged_book()
+    database = open_database(config.ledger_url, pooled=False)
+    ledger = Ledger(
+        database,
+        cells_max=config.cells_max,
+        dead_letters_max=config.dead_letters_max,
+        rank=dialects.rank,
+    )
+    book = CurrentPrices(BookShelf(database), config.prices_file, packaged_book).changed()
+    assert book is not None, "the first question always has an answer"
     ledger.keep_book(book)
     _logger.info("calls are written to the ledger %s", shown(parse_url(config.ledger_url)))
 
-    def commit(records: "Sequence[PricedRecord]") -> Future[int]:
-        done: Future[int] = Future()
-        done.set_result(len(ledger.append(records).new))
+    def commit(
+        records: "Sequence[PricedRecord]", letters: "Sequence[DeadLetter]", set_aside: "SetAside | None"
+    ) -> "Future[Committed]":
+        done: Future[Committed] = Future()
+        try:
+            if set_aside is None:
+                done.set_result(committed(records, ledger.append(records, letters)))
+            else:
+                done.set_result(append_apart(ledger.append, records, letters, set_aside))
+        except Exception as exc:  # noqa: BLE001 -- the pipeline decides what becomes of it
+            done.set_exception(exc)
         return done
 
     metrics = IngestMetrics(CollectorRegistry())
-    return Pipeline(commit, book, metrics, in_flight_bytes_max=config.in_flight_bytes_max)
+    # Nobody would send the spans again: what cannot be kept is set aside at once.
+    return Pipeline(commit, book, metrics, in_flight_bytes_max=config.in_flight_bytes_max, poison_tries_max=1)

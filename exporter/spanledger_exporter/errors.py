@@ -28,3 +28,14 @@ class UnavailableError(SpanledgerError):
 
 class LedgerError(SpanledgerError):
     """The ledger cannot be read as asked: it is missing, of another schema, or the entry does not exist."""
+
+
+class DeniedError(SpanledgerError):
+    """The caller may not do this: it must come with another token (gRPC UNAUTHENTICATED or PERMISSION_DENIED).
+
+    `known` tells whether its token is one of ours, which then lacks the scope (HTTP 403, else 401).
+    """
+
+    def __init__(self, message: str, *, known: bool) -> None:
+        super().__init__(message)
+        self.known = known

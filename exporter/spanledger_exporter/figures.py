@@ -6,9 +6,10 @@ that rounds to it, which is the one that the sender's JSON said.
 
 import math
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+from typing import Literal
 
+from spanledger_exporter.keyvalues import AttributeValue
 from spanledger_exporter.money import COST_PUSD_MAX, PUSD_PER_USD
-from spanledger_exporter.otlp import AttributeValue
 
 # A model's longest context is about 10 million tokens today; a figure beyond this is an error of the sender.
 _FIGURE_MAX = 10**12
@@ -26,6 +27,26 @@ def count(value: AttributeValue | None) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _FIGURE_MAX:
         return None
     return value
+
+
+# Why a value is not taken for a figure.
+RefusalReason = Literal["negative", "not_finite", "not_whole", "too_large", "no_number", "not_usd"]
+
+
+def why_refused(value: AttributeValue | None) -> RefusalReason:
+    """Return why a value is no count, no duration and no amount."""
+    if isinstance(value, bool | list) or value is None or (isinstance(value, str) and len(value) > _TEXT_CHARS_MAX):
+        return "no_number"
+    try:
+        number = Decimal(str(value))
+    except InvalidOperation:
+        return "no_number"
+    if not number.is_finite():
+        return "not_finite"
+    if number < 0:
+        return "negative"
+    # An exponent may name more digits than memory holds: no arithmetic here.
+    return "too_large" if number > COST_PUSD_MAX // PUSD_PER_USD else "not_whole"
 
 
 def milliseconds(value: AttributeValue | None) -> int | None:

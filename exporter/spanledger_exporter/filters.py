@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-REPORT_DIMENSIONS = ("service", "environment", "provider", "model", "operation", "day")
+REPORT_DIMENSIONS = (
+    *("service", "environment", "tenant", "team", "project", "feature"),
+    *("provider", "model", "operation", "day"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,13 +6,20 @@ be hashed, kept and replayed without the package that it came from.
 Source: genai-prices 0.2.3, `types.py`.
 """
 
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from importlib.metadata import version
 from typing import Any, cast
 
+from spanledger_exporter.corrections import corrected
+from spanledger_exporter.errors import RejectedError
 from spanledger_exporter.prices import PriceBook
 
+_TIMEOUT_S = 60
 # Any below: genai-prices' match clauses and prices are unions of dataclasses that are told apart by their fields.
 
 
@@ -23,8 +30,33 @@ def packaged_book() -> PriceBook:
     """
     from genai_prices import data
 
-    providers = [_provider_document(provider) for provider in data.providers]
-    return PriceBook({"source": f"genai-prices {version('genai-prices')}", "providers": providers})
+    return PriceBook(_book_document(data.providers, f"genai-prices {version('genai-prices')}"))
+
+
+def packaged_book_apart() -> PriceBook:
+    """Return the same, imported by a process of its own: this one never holds the thirty megabytes of the import."""
+    command = [sys.executable, "-m", "spanledger_exporter.genai_prices_book"]
+    made = subprocess.run(command, stdout=subprocess.PIPE, check=False, timeout=_TIMEOUT_S)  # noqa: S603 -- our own
+    return packaged_book() if made.returncode else PriceBook(json.loads(made.stdout))
+
+
+def genai_prices_document(raw: Sequence[Any], source: str) -> dict[str, Any]:
+    """Return genai-prices' published `data.json` as the document of a price book.
+
+    Raises:
+        RejectedError: it is no such data.
+    """
+    from genai_prices.types import _providers_from_raw  # pyright: ignore[reportPrivateUsage] -- what its updates use
+    from pydantic import ValidationError
+
+    try:
+        return _book_document(_providers_from_raw(raw), source)
+    except (ValidationError, ValueError, TypeError) as exc:
+        raise RejectedError(f"{source} is no data of genai-prices: {exc}") from exc
+
+
+def _book_document(providers: Sequence[Any], source: str) -> dict[str, Any]:
+    return {"source": source, "providers": [corrected(_provider_document(provider)) for provider in providers]}
 
 
 def _provider_document(provider: Any) -> dict[str, Any]:
@@ -85,3 +117,7 @@ def _price_document(price: Any) -> Any:
     if isinstance(price, Decimal):
         return str(price)
     return {"base": str(price.base), "tiers": [[tier.start, str(tier.price)] for tier in price.tiers]}
+
+
+if __name__ == "__main__":
+    sys.stdout.buffer.write(packaged_book().content)

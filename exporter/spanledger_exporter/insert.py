@@ -1,9 +1,9 @@
-"""The three kinds of insert that the ledger needs, alike on SQLite and PostgreSQL."""
+"""The kinds of insert that the ledger needs, alike on SQLite and PostgreSQL."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, Table
+from sqlalchemy import Connection, Table
 from sqlalchemy.dialects import postgresql, sqlite
 
 
@@ -13,23 +13,32 @@ def insert_ignore(connection: Connection, table: Table, key: Sequence[str], rows
         connection.execute(_insert(connection, table).on_conflict_do_nothing(index_elements=key), rows)
 
 
-def insert_new(
-    connection: Connection, table: Table, key: Sequence[str], rows: Sequence[Mapping[str, Any]]
-) -> Sequence[Row[Any]]:
-    """Insert rows and return the keys of those that were not there before."""
-    if not rows:
-        return ()
-    statement = _insert(connection, table).on_conflict_do_nothing(index_elements=key)
-    return connection.execute(statement.returning(*(table.c[name] for name in key)), rows).all()
-
-
-def insert_or_add(connection: Connection, table: Table, key: Sequence[str], rows: Sequence[Mapping[str, int]]) -> None:
-    """Insert rows of numbers; where the key is there already, add each number to what is there."""
+def insert_or_add(
+    connection: Connection,
+    table: Table,
+    key: Sequence[str],
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    added: Sequence[str] | None = None,
+) -> None:
+    """Insert rows; where the key is there already, add each number to what is there, or those that `added` names."""
     if not rows:
         return
     statement = _insert(connection, table)
-    sums = {name: table.c[name] + statement.excluded[name] for name in rows[0] if name not in key}
+    names = [name for name in rows[0] if name not in key] if added is None else added
+    sums = {name: table.c[name] + statement.excluded[name] for name in names}
     connection.execute(statement.on_conflict_do_update(index_elements=key, set_=sums), rows)
+
+
+def insert_or_replace(
+    connection: Connection, table: Table, key: Sequence[str], rows: Sequence[Mapping[str, Any]]
+) -> None:
+    """Insert rows; where the key is there already, take the new values."""
+    if not rows:
+        return
+    statement = _insert(connection, table)
+    values = {name: statement.excluded[name] for name in rows[0] if name not in key}
+    connection.execute(statement.on_conflict_do_update(index_elements=key, set_=values), rows)
 
 
 def _insert(connection: Connection, table: Table) -> Any:

@@ -1,51 +1,132 @@
-"""PricedRecords -> committed ledger entries: each call once, its rollups in the same transaction.
+"""PricedRecords -> committed ledger entries: each call once, its sums in the same transaction.
 
-The insert itself decides which entries are new, and only those move the rollups: a batch that is delivered twice,
-or by two senders at once, counts once. When `append` returns, the entries are on disk.
+The insert itself decides which entries are new, and only those move the sums: a batch that is delivered twice, or by
+two senders at once, counts once. What several instrumentations report of one call becomes one entry (folding.py).
+When `append` returns, all of it is on disk.
 """
 
+import json
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import Connection, RowMapping, func, insert, select
 
+from spanledger_exporter import dead_letters, failpoints, pricing
+from spanledger_exporter.calls import Calls, load, replace
+from spanledger_exporter.cells import Cell, Cells
 from spanledger_exporter.database import Database
-from spanledger_exporter.insert import insert_ignore, insert_new
+from spanledger_exporter.dead_letters import DeadLetter
+from spanledger_exporter.failpoints import AFTER_COMMIT, BEFORE_COMMIT, BEFORE_INSERT, Failpoints
+from spanledger_exporter.insert import insert_ignore, insert_or_replace
+from spanledger_exporter.money import usd_text
+from spanledger_exporter.postgresql_entries import PostgresqlEntries
 from spanledger_exporter.prices import PriceBook
-from spanledger_exporter.records import PricedRecord
-from spanledger_exporter.rollups import Cell, Rollups, Sums, read_totals
-from spanledger_exporter.schema import entries, price_books
-from spanledger_exporter.usage_columns import columns_of
+from spanledger_exporter.profiles import Numbered, Profiles
+from spanledger_exporter.records import Adjustment, Key, Price, PricedRecord, UsageRecord
+from spanledger_exporter.rollups import Moves, Sums, read_totals
+from spanledger_exporter.rows import Row, price_of, record_of, record_of_document, row_of
+from spanledger_exporter.schema import (
+    adjustments,
+    counter_marks,
+    ledger_entries,
+    price_books,
+    profiles,
+    reports,
+)
+from spanledger_exporter.spend import Marks
+from spanledger_exporter.sqlite_entries import SqliteEntries
+from spanledger_exporter.state import count_commit, floor_ns
+from spanledger_exporter.window import Mark, Window, mark_of
 
-_KEY = ("end_ns", "span_id", "trace_id")
+WINDOW_CALLS_MAX: Final = 200_000
+_FUTURE_NS_MAX: Final = 24 * 3600 * 10**9
+"""A span that ends later than this from now was made by a clock that is wrong: nobody knows what it cost when."""
+_REPORTS_LOOKED_BACK_MAX: Final = 10_000
+_EARLIEST_NS: Final = 1_577_836_800 * 10**9
+"""2020: before that nobody sold calls of language models."""
+
+
+Became = Literal["duplicate", "folded", "refused"]
+
+
+class Refused(NamedTuple):
+    """A call that cannot be kept, and why."""
+
+    priced: PricedRecord
+    reason: Literal["too_old", "future"]
+    detail: str
 
 
 class Appended(NamedTuple):
-    """What one commit added: the entries that were new, the cell of each, and what they add up to by cell."""
+    """What one commit added: the entries that were new, the cell of each, and what all cells were moved by.
+
+    `other` says what became of the reports that are no new entry, by key: delivered before, folded into the entry of a
+    call that somebody else had reported, or refused. `letters` are the dead letters that it wrote, and
+    `letters_dropped` is how many older ones had to go for them.
+    """
 
     new: Sequence[PricedRecord]
     cells: Sequence[Cell]
     sums: Mapping[Cell, Sums]
-
-
-class Ledger:
-    """The entries and rollups of one database, for one writing thread.
-
-    Raises: `UnavailableError` when the database is locked, full or gone; nothing was written then.
-    """
-
-    def __init__(self, database: Database, *, cells_max: int, clock_ns: Callable[[], int] = time.time_ns) -> None:
-        self._database = database
-        self._rollups = Rollups(cells_max)
-        self._clock_ns = clock_ns
-        self._book_numbers: dict[str, int] = {}
+    other: Mapping[Key, Became]
+    refused: Sequence[Refused] = ()
+    letters: Sequence[DeadLetter] = ()
+    letters_dropped: int = 0
 
     @property
     def folded(self) -> int:
-        """How many entries were folded into `__other__` because the limit of cells was reached."""
-        return self._rollups.folded
+        """How many reports were folded."""
+        return sum(became == "folded" for became in self.other.values())
+
+
+class Adjusted(NamedTuple):
+    """How many entries got another price, and what all cells were moved by."""
+
+    changed: int
+    sums: Mapping[Cell, Sums]
+
+
+class Ledger:
+    """The entries and sums of one database, for one writing thread.
+
+    Raises: `UnavailableError` when the database is locked, full or gone; nothing was written then, unless all was and
+    only the answer to the commit was lost.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        cells_max: int,
+        window_calls_max: int = WINDOW_CALLS_MAX,
+        dead_letters_max: int = dead_letters.ROWS_MAX,
+        price: Callable[[UsageRecord, PriceBook], Price] = pricing.price,
+        rank: Callable[[str], int] = lambda _dialect: 0,
+        clock_ns: Callable[[], int] = time.time_ns,
+        points: Failpoints = failpoints.NONE,
+    ) -> None:
+        self._database = database
+        self._profiles = Profiles(Cells(cells_max))
+        self._window = Window(window_calls_max)
+        self._window_calls_max = window_calls_max
+        self._entries = SqliteEntries() if database.is_sqlite else PostgresqlEntries(database)
+        self._dead_letters_max = dead_letters_max
+        self._price = price
+        self._rank = rank
+        self._clock_ns = clock_ns
+        self._points = points
+        self._book: PriceBook | None = None
+        self._book_numbers: dict[str, int] = {}
+        self._seen = _Seen()
+        self.folded = 0
+        """How many entries were summed under `__other__` because the limit of cells was reached."""
+
+    @property
+    def window_forgotten(self) -> int:
+        """How many marks of calls the window has forgotten to stay within its limit."""
+        return self._window.forgotten
 
     def keep_book(self, book: PriceBook) -> None:
         """Keep a price book for good, so that the entries that it prices can be explained and replayed."""
@@ -60,18 +141,139 @@ class Ledger:
             same = price_books.c.book_id == book.book_id
             number = connection.execute(select(price_books.c.price_book_id).where(same)).scalar_one()
         self._book_numbers[book.book_id] = number
+        self._book = book
+        self._entries.prepare_ahead(self._clock_ns())
 
-    def append(self, records: Sequence[PricedRecord]) -> Appended:
-        """Commit the records that are not in the ledger yet, with their rollups, in one transaction."""
-        by_key = {(r.record.end_ns, r.record.span_id, r.record.trace_id): r for r in reversed(records)}
-        received_ns = self._clock_ns()
-        # In key order: two replicas that insert the same entries in different orders would deadlock.
-        rows = [self._row(by_key[key], received_ns) for key in sorted(by_key)]
+    def append(self, records: Sequence[PricedRecord], letters: Sequence[DeadLetter] = ()) -> Appended:
+        """Commit the calls that are not in the ledger yet, with their sums, and dead letters, in one transaction."""
+        now_ns = self._clock_ns()
+        by_key = {priced.record.key: priced for priced in reversed(records)}
+        # In the order of the keys, which is that of the index: the pages that a batch touches lie side by side.
+        batch = [by_key[key] for key in sorted(by_key)]
+        batch, implausible = _plausible(batch, now_ns)
+        floor = self._seen.floor_ns  # what is before it needs no partition: it will be refused
+        self._entries.prepare(priced.record.end_ns for priced in batch if priced.record.end_ns >= floor)
+        seen = self._seen
+        committed = False
+        try:
+            with self._database.write() as connection:
+                seen = self._follow(connection)
+                batch, expired = _kept(batch, seen.floor_ns)
+                appended, remember, seen = self._append(connection, batch, seen, now_ns)
+                dropped = dead_letters.insert(connection, letters, rows_max=self._dead_letters_max, received_ns=now_ns)
+                self._points.reach(BEFORE_COMMIT)
+            self._points.reach(AFTER_COMMIT)
+            committed = True
+        finally:
+            self._profiles.settled(committed=committed)
+        self._seen = seen
+        remember()
+        refused = (*implausible, *expired)
+        other: dict[Key, Became] = {each.priced.record.key: "refused" for each in refused}
+        return appended._replace(
+            other={**appended.other, **other}, refused=refused, letters=letters, letters_dropped=dropped
+        )
+
+    def refused(self, records: Sequence[PricedRecord]) -> Sequence[Refused]:
+        """Return those that an append would refuse for their time now; nothing is written."""
+        batch, implausible = _plausible(records, self._clock_ns())
+        with self._database.read() as connection:
+            return (*implausible, *_kept(batch, floor_ns(connection))[1])
+
+    def _append(
+        self, connection: Connection, batch: Sequence[PricedRecord], seen: "_Seen", now_ns: int
+    ) -> tuple[Appended, Callable[[], None], "_Seen"]:
+        moves = Moves()
+        folded_before = self._entries.folded(connection, [priced.record.key for priced in batch])
+        other: dict[Key, Became] = dict.fromkeys(folded_before, "duplicate")
+        if folded_before:
+            batch = [priced for priced in batch if priced.record.key not in folded_before]
+        sifted = self._window.sift([priced.record for priced in batch])
+        made: list[tuple[PricedRecord, int | None]] = [(priced, None) for priced in batch]
+        calls = None
+        if sifted.suspects:
+            calls = Calls(connection, self._priced, self._rank, self._entries.known)
+            other |= calls.sort_out(batch, sifted)
+            made = [pair for place, pair in enumerate(made) if place not in sifted.suspects] + calls.new()
+        numbered = [self._number(connection, priced) for priced, _ in made]
+        rows: list[Row] = [
+            row_of(priced, of[0], now_ns, count) for (priced, count), of in zip(made, numbered, strict=True)
+        ]
+        self._points.reach(BEFORE_INSERT)
+        numbers = self._entries.insert(connection, rows)
+        new: list[PricedRecord] = []
+        cells: list[Cell] = []
+        for (priced, _), of, number in zip(made, numbered, numbers, strict=True):
+            if number is None:
+                other[priced[0].key] = "duplicate"
+                continue
+            moves.add(priced[0][0], of, priced)
+            new.append(priced)
+            cells.append(of[2])
+            self.folded += of[3]
+        marks: list[tuple[Mark, int]] = []
+        if calls is not None:
+            calls.change(lambda priced: self._number(connection, priced), self._profiles, moves)
+            of_new = {priced.record.key: number for (priced, _), number in zip(made, numbers, strict=True) if number}
+            marks = calls.keep_reports(of_new)
+            seen = seen._replace(report_id=_last(connection, reports.c.report_id))
+            numbers = [of_new.get(priced.record.key) for priced in batch]
+        moves.write(connection, now_ns)
+        seen = seen._replace(entry_id=max((number for number in numbers if number), default=seen.entry_id))
+
+        def remember() -> None:  # once it is committed
+            self._window.remember(sifted, numbers)
+            self._window.add(marks)
+
+        return Appended(new, cells, moves.by_cell(), other), remember, seen
+
+    def adjust(self, changes: Sequence[Adjustment]) -> Adjusted:
+        """Give entries another price, move the sums by the difference, and keep what was changed and why.
+
+        Entries that are gone, those of which another report has come since they were priced, and those that have the
+        price already are passed over; of several changes of one entry the last counts.
+        """
+        by_entry = {change.entry_id: change for change in changes}
+        now_ns = self._clock_ns()
+        moves = Moves()
+        changed = 0
+        committed = False
+        try:
+            with self._database.write() as connection:
+                seen = self._follow(connection)
+                stored = load(connection, by_entry)
+                for change in by_entry.values():
+                    call = stored.get(change.entry_id)
+                    if call is None or call.row is None or price_of(call.row) == change.price:
+                        continue
+                    record = record_of(call.row)
+                    if change.record not in (None, record):
+                        continue
+                    priced = PricedRecord(record, change.price, change.book_id)
+                    numbered = self._number(connection, priced)
+                    replace(connection, call.row, priced, numbered, self._profiles, moves, call.row["reports"])
+                    connection.execute(insert(adjustments), _adjustment_row(call.row, change, now_ns))
+                    changed += 1
+                moves.write(connection, now_ns)
+            committed = True
+        finally:
+            self._profiles.settled(committed=committed)
+        self._seen = seen
+        return Adjusted(changed, moves.by_cell())
+
+    def hold_counters(self, marks: Marks) -> None:
+        """Keep how far counters are held, for the next start."""
+        rows = [{"series": json.dumps(series), "value": str(value)} for series, value in marks.items()]
         with self._database.write() as connection:
-            new = [by_key[tuple(key)] for key in insert_new(connection, entries, _KEY, rows)]
-            cells, sums = self._rollups.add(connection, new)
-        self._rollups.committed()
-        return Appended(new, cells, sums)
+            insert_or_replace(connection, counter_marks, ("series",), rows)
+
+    def held_counters(self) -> Marks:
+        """Return how far counters are held."""
+        with self._database.read() as connection:
+            rows = connection.execute(select(counter_marks.c.series, counter_marks.c.value)).all()
+        return {
+            (metric, tuple(labels)): int(value) for (metric, labels), value in ((json.loads(s), v) for s, v in rows)
+        }
 
     def totals(self) -> dict[Cell, Sums]:
         """Return what each cell adds up to since the ledger began."""
@@ -87,19 +289,95 @@ class Ledger:
         """Close the database."""
         self._database.close()
 
-    def _row(self, priced: PricedRecord, received_ns: int) -> dict[str, Any]:
-        row = priced.record._asdict()
-        row.update(columns_of(row.pop("usage")))
-        price = priced.price
-        row.update(
-            received_ns=received_ns,
-            price_status=price.status,
-            cost_pusd=price.cost_pusd,
-            price_reason=price.reason,
-            price_detail=price.detail,
-            price_model=price.model,
-            price_match=price.match,
-            price_context=price.context,
-            price_book_id=self._book_numbers[priced.book_id],
+    def _priced(self, record: UsageRecord) -> PricedRecord:
+        assert self._book is not None, "a ledger is given its price book first"
+        return PricedRecord(record, self._price(record, self._book), self._book.book_id)
+
+    def _number(self, connection: Connection, priced: PricedRecord) -> Numbered:
+        return self._profiles.number(connection, priced, self._book_numbers[priced.book_id])
+
+    def _follow(self, connection: Connection) -> "_Seen":
+        """Count this commit, which makes other writers wait for it, and learn what they have committed meanwhile."""
+        revision = count_commit(connection)
+        if revision == self._seen.revision + 1:
+            return self._seen._replace(revision=revision)
+        entry_id, report_id = self._look_back(connection)
+        return _Seen(revision, floor_ns(connection), entry_id, report_id)
+
+    def _look_back(self, connection: Connection) -> tuple[int, int]:
+        """Remember the calls that others have committed since, as many as the window holds."""
+        entry, report = ledger_entries.c, reports.c
+        query = (
+            select(entry.response_id, entry.span_id, entry.parent_span_id, profiles.c.outcome, entry.entry_id)
+            .join_from(ledger_entries, profiles, profiles.c.profile_id == entry.profile_id)
+            .where(entry.entry_id > self._seen.entry_id)
+            .order_by(entry.entry_id.desc())
+            .limit(self._window_calls_max // 2)
         )
-        return row
+        rows = connection.execute(query).all()
+        self._window.add(
+            (Mark(response_id, bytes(span), bytes(parent) if parent and outcome == "ok" else None), number)
+            for response_id, span, parent, outcome, number in reversed(rows)
+        )
+        beside = (
+            select(report.entry_id, report.document)
+            .where(report.report_id > self._seen.report_id)
+            .order_by(report.report_id.desc())
+            .limit(_REPORTS_LOOKED_BACK_MAX)
+        )
+        self._window.add((mark_of(record_of_document(text)), number) for number, text in connection.execute(beside))
+        return max(self._seen.entry_id, rows[0][-1] if rows else 0), _last(connection, report.report_id)
+
+
+class _Seen(NamedTuple):
+    """How far this writer knows what is in the ledger."""
+
+    revision: int = -1
+    floor_ns: int = 0
+    entry_id: int = 0
+    report_id: int = 0
+
+
+def _last(connection: Connection, column: Any) -> int:  # a column of any table
+    return connection.execute(select(func.coalesce(func.max(column), 0))).scalar_one()
+
+
+def _plausible(batch: Sequence[PricedRecord], now_ns: int) -> tuple[list[PricedRecord], list[Refused]]:
+    latest_ns = now_ns + _FUTURE_NS_MAX
+    if all(_EARLIEST_NS <= priced.record.end_ns <= latest_ns for priced in batch):
+        return list(batch), []
+    kept: list[PricedRecord] = []
+    refused: list[Refused] = []
+    for priced in batch:
+        if priced.record.end_ns < _EARLIEST_NS:
+            refused.append(Refused(priced, "too_old", "the span ends before 2020, by a clock that is wrong"))
+        elif priced.record.end_ns > latest_ns:
+            refused.append(Refused(priced, "future", "the span ends more than 24 hours from now, by a wrong clock"))
+        else:
+            kept.append(priced)
+    return kept, refused
+
+
+def _kept(batch: Sequence[PricedRecord], floor_ns: int) -> tuple[Sequence[PricedRecord], list[Refused]]:
+    if not floor_ns or all(priced.record.end_ns >= floor_ns for priced in batch):
+        return batch, []
+    detail = "the span ends before what retention has deleted, so that nobody can tell whether it was counted"
+    expired = [Refused(priced, "too_old", detail) for priced in batch if priced.record.end_ns < floor_ns]
+    return [priced for priced in batch if priced.record.end_ns >= floor_ns], expired
+
+
+def _adjustment_row(row: RowMapping, change: Adjustment, now_ns: int) -> dict[str, Any]:
+    return {
+        "entry_id": change.entry_id,
+        "made_ns": now_ns,
+        "reason": change.reason,
+        "before": _price_text(price_of(row)),
+        "after": _price_text(change.price),
+    }
+
+
+def _price_text(price: Price) -> str:
+    said = price._asdict()
+    cost_pusd = said.pop("cost_pusd")
+    cost_usd = None if cost_pusd is None else usd_text(cost_pusd)
+    return json.dumps({name: value for name, value in (said | {"cost_usd": cost_usd}).items() if value is not None})

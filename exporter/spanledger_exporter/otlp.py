@@ -1,4 +1,4 @@
-"""OTLP trace requests as bytes -> spans with the wanted attributes only.
+"""OTLP trace requests as bytes -> spans, their attributes still bytes.
 
 The stock protobuf classes reject a whole request for one string that is not UTF-8, and spend most of their time
 building objects that nobody reads. Here each nested message stays bytes until it is needed: a bad span costs that
@@ -7,17 +7,16 @@ span alone, and prompts, events and links are never decoded at all.
 Source: opentelemetry-proto `trace/v1/trace.proto` v1 (field numbers); decoded with protobuf's own parser throughout.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
+from spanledger_exporter import keyvalues
 from spanledger_exporter.errors import RejectedError
-
-AttributeValue = str | int | float | bool | list["AttributeValue"]
-Attributes = dict[str, AttributeValue]
 
 _Field = descriptor_pb2.FieldDescriptorProto
 _BYTES, _INT, _FIXED64 = _Field.TYPE_BYTES, _Field.TYPE_INT32, _Field.TYPE_FIXED64
@@ -42,10 +41,28 @@ _SCHEMA = {
 }
 _STATUS_CODE_ERROR = 2
 _TRACE_ID_BYTES, _SPAN_ID_BYTES = 16, 8
+_NO_TRACE_ID, _NO_SPAN_ID = bytes(_TRACE_ID_BYTES), bytes(_SPAN_ID_BYTES)
 _TIME_NS_MAX = 2**63 - 1
-# Every LLM call carries at least one attribute with one of these in its key; a span without any is not decoded further.
-_MARKS = (b"gen_ai.",)
-_ARRAY_ITEMS_MAX = 128
+_ID_BYTES_KEPT_MAX = 32  # of an id of the wrong length: enough to see what it is
+# Every LLM call carries at least one of these in the key or value of an attribute; a span without any is not decoded
+# further. The first is in nearly all.
+_MARKS = (
+    b"gen_ai.",
+    b"openinference.",
+    b"ai.operationId",
+    b"langfuse.",
+    b"mlflow.",
+    b"llm.",
+    b"llm_request",
+    b"haystack.",
+)
+# Attributes of one span that are looked at: real ones have some dozens, recorded conversations some hundreds.
+ATTRIBUTES_MAX = 1024
+_RESOURCE_ATTRIBUTES_MAX = 128
+_RESOURCE_TEXT_CHARS_MAX = 512
+# Decoded resources and scopes that are remembered, if their bytes are not more than this.
+_SOURCES_MAX = 1024
+_SOURCE_BYTES_MAX = 16_384
 
 
 def _messages() -> dict[str, Any]:  # protobuf makes these classes at run time: no static type exists
@@ -63,23 +80,24 @@ def _messages() -> dict[str, Any]:  # protobuf makes these classes at run time: 
 
 _CLASSES = _messages()
 _Request, _ResourceSpans, _Resource = _CLASSES["Request"], _CLASSES["ResourceSpans"], _CLASSES["Resource"]
-_ScopeSpans, _Scope, _Span, _Status = (
-    _CLASSES["ScopeSpans"],
-    _CLASSES["Scope"],
-    _CLASSES["Span"],
-    _CLASSES["Status"],
-)
+_ScopeSpans, _Scope, _Status = _CLASSES["ScopeSpans"], _CLASSES["Scope"], _CLASSES["Status"]
+_Span = _CLASSES["Span"]
+_parse_span: Callable[[bytes], Any] = _Span.FromString
 
 
-class Source(NamedTuple):
-    """Where a group of spans comes from: its resource's wanted attributes and its scope's name."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Source:
+    """Where a group of spans comes from: its resource's wanted texts and its scope's name.
 
-    resource: Attributes
+    Equal sources that are remembered are one object, so that what is known of them is found by identity, at no cost.
+    """
+
+    resource: Mapping[str, str]
     scope: str
 
 
 class Span(NamedTuple):
-    """One span, with the attributes that the dialects ask for."""
+    """One span; its attributes are as they came, each the bytes of a `KeyValue`."""
 
     source: Source
     trace_id: bytes
@@ -88,113 +106,140 @@ class Span(NamedTuple):
     start_ns: int
     end_ns: int
     failed: bool
-    attributes: Attributes
+    attributes: list[bytes]
+
+
+class Rejected(NamedTuple):
+    """A span that cannot be read: why, and the bytes of it, of its resource and of its scope as they came.
+
+    They may hold content: `Fragment.kept` makes of them what may be stored.
+    """
+
+    reason: str
+    resource: bytes
+    scope: bytes
+    span: bytes
 
 
 class Batch(NamedTuple):
-    """The spans of one request: those that may be LLM calls, how many are surely none, and why others were refused.
+    """The spans of one request: those that may be LLM calls, how many are surely none, and those that were refused.
 
-    `unreadable` counts attributes that were passed over because they are no valid protobuf or no UTF-8: their span
-    still stands for money that was spent.
+    `unreadable` counts attributes that were passed over because they are no valid protobuf, no UTF-8 or too many: their
+    span still stands for money that was spent.
     """
 
     spans: list[Span]
     ignored: int
-    problems: list[str]
+    problems: list[Rejected]
     unreadable: int
 
 
-def decode(body: bytes, wanted: Collection[bytes], wanted_resource: Collection[bytes]) -> Batch:
+def decode(body: bytes, wanted_resource: frozenset[str]) -> Batch:
     """Decode an ExportTraceServiceRequest.
 
-    Shape: `ExportTraceServiceRequest`, binary protobuf; `wanted` are the attribute keys to decode, UTF-8.
+    Shape: `ExportTraceServiceRequest`, binary protobuf; `wanted_resource` are the resource attributes to decode.
 
     Raises:
         RejectedError: the request is no such message; sending it again cannot help.
     """
     batch = Batch([], 0, [], 0)
-    attributes, resources = _Reader(wanted), _Reader(wanted_resource)
-    ignored = 0
     try:
-        for source, raw in _raw_spans(body, resources):
-            if not any(mark in raw for mark in _MARKS):
-                ignored += 1
-                continue
-            try:
-                batch.spans.append(_span(source, raw, attributes))
-            except (DecodeError, ValueError) as exc:
-                batch.problems.append(str(exc))
+        ignored, unreadable = _collect(body, wanted_resource, batch)
     except DecodeError as exc:
         raise RejectedError(
             f"the body ({len(body)} bytes) is not an OTLP ExportTraceServiceRequest in binary protobuf: {exc}"
         ) from exc
-    return batch._replace(ignored=ignored, unreadable=attributes.unreadable + resources.unreadable)
+    return batch._replace(ignored=ignored, unreadable=unreadable)
 
 
-def _raw_spans(body: bytes, resources: "_Reader") -> Iterator[tuple[Source, bytes]]:
+def _collect(body: bytes, wanted_resource: frozenset[str], batch: Batch) -> tuple[int, int]:
+    ignored = unreadable = 0
+    spans, first_mark = batch.spans, _MARKS[0]
+    for resource, scope, raw_spans in _groups(body):
+        source, unread = _source(resource, scope, wanted_resource)
+        unreadable += unread
+        for raw in raw_spans:
+            if first_mark not in raw and not any(mark in raw for mark in _MARKS):
+                ignored += 1
+                continue
+            try:
+                span = _span(source, raw)
+            except (DecodeError, ValueError) as exc:
+                batch.problems.append(Rejected(str(exc), resource, scope, raw))
+                continue
+            dropped = len(span.attributes) - ATTRIBUTES_MAX
+            if dropped > 0:
+                unreadable += dropped
+                del span.attributes[ATTRIBUTES_MAX:]
+            spans.append(span)
+    return ignored, unreadable
+
+
+def _groups(body: bytes) -> Iterator[tuple[bytes, bytes, Collection[bytes]]]:
+    """Yield the resource, the scope and the spans of each group, as bytes."""
     for raw_resource_spans in _Request.FromString(body).resource_spans:
         resource_spans = _ResourceSpans.FromString(raw_resource_spans)
-        resource = resources.read(_Resource.FromString(resource_spans.resource).attributes)
         for raw_scope_spans in resource_spans.scope_spans:
             scope_spans = _ScopeSpans.FromString(raw_scope_spans)
-            scope = _Scope.FromString(scope_spans.scope).name.decode(errors="replace")
-            source = Source(resource, scope)
-            for raw in scope_spans.spans:
-                yield source, raw
+            yield resource_spans.resource, scope_spans.scope, scope_spans.spans
 
 
-def _span(source: Source, raw: bytes, attributes: "_Reader") -> Span:
-    span = _Span.FromString(raw)
+def _source(resource: bytes, scope: bytes, wanted: frozenset[str]) -> tuple[Source, int]:
+    if len(resource) + len(scope) <= _SOURCE_BYTES_MAX:
+        return _remembered_source(resource, scope, wanted)
+    return _read_source(resource, scope, wanted)
+
+
+def _read_source(resource: bytes, scope: bytes, wanted: frozenset[str]) -> tuple[Source, int]:
+    """Return the source, and how many attributes of its resource are unreadable."""
+    found: dict[str, str] = {}
+    attributes = _Resource.FromString(resource).attributes
+    unreadable = max(len(attributes) - _RESOURCE_ATTRIBUTES_MAX, 0)
+    for raw in attributes[:_RESOURCE_ATTRIBUTES_MAX]:
+        try:
+            key, value = keyvalues.read(raw)
+        except (DecodeError, ValueError):
+            unreadable += 1
+            continue
+        if key in wanted and isinstance(value, str):
+            found[key] = value[:_RESOURCE_TEXT_CHARS_MAX]
+    name = _Scope.FromString(scope).name[:_RESOURCE_TEXT_CHARS_MAX].decode(errors="replace")
+    return _same_source(tuple(sorted(found.items())), name), unreadable
+
+
+_remembered_source = lru_cache(maxsize=_SOURCES_MAX)(_read_source)
+
+
+@lru_cache(maxsize=_SOURCES_MAX)
+def _same_source(resource: tuple[tuple[str, str], ...], scope: str) -> Source:
+    return Source(dict(resource), scope)
+
+
+# Past a named tuple's own constructor, which takes four times as long.
+_new: Callable[[type, Iterable[Any]], Any] = tuple.__new__  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] -- typeshed leaves its items open
+
+
+def _span(source: Source, raw: bytes) -> Span:
+    span = _parse_span(raw)
     trace_id, span_id = span.trace_id, span.span_id
-    if len(trace_id) != _TRACE_ID_BYTES or not any(trace_id):
+    if len(trace_id) != _TRACE_ID_BYTES or trace_id == _NO_TRACE_ID:
         raise ValueError(f"trace_id must be 16 bytes and not all zero, got {trace_id.hex()!r:.80}")
-    if len(span_id) != _SPAN_ID_BYTES or not any(span_id):
+    if len(span_id) != _SPAN_ID_BYTES or span_id == _NO_SPAN_ID:
         raise ValueError(f"span_id must be 8 bytes and not all zero, got {span_id.hex()!r:.80}")
     start_ns, end_ns = span.start_time_unix_nano, span.end_time_unix_nano
     if not 0 < end_ns <= _TIME_NS_MAX or start_ns > _TIME_NS_MAX:
         raise ValueError(f"span {span_id.hex()}: end_time_unix_nano must be set and below 2^63, got {end_ns}")
-    return Span(
-        source,
-        trace_id,
-        span_id,
-        span.parent_span_id if len(span.parent_span_id) == _SPAN_ID_BYTES else None,
-        start_ns,
-        end_ns,
-        bool(span.status) and _Status.FromString(span.status).code == _STATUS_CODE_ERROR,
-        attributes.read(span.attributes),
+    parent_span_id, status = span.parent_span_id, span.status
+    return _new(
+        Span,
+        (
+            source,
+            trace_id,
+            span_id,
+            parent_span_id if len(parent_span_id) == _SPAN_ID_BYTES else None,
+            start_ns,
+            end_ns,
+            bool(status) and _Status.FromString(status).code == _STATUS_CODE_ERROR,
+            list(span.attributes),
+        ),
     )
-
-
-class _Reader:
-    """Reads the wanted ones of a message's attributes, and counts those that cannot be read."""
-
-    def __init__(self, wanted: Collection[bytes]) -> None:
-        self._wanted = wanted
-        self.unreadable = 0
-
-    def read(self, raw_attributes: Collection[bytes]) -> Attributes:
-        found: Attributes = {}
-        for raw in raw_attributes:
-            # A KeyValue as every encoder writes it: tag 0x0a, the key's length in one byte, the key. Anything else
-            # takes the slow road through protobuf's own parser, which accepts fields in any order.
-            if len(raw) > 2 and raw[0] == 0x0A and raw[1] < 0x80 and raw[2 : 2 + raw[1]] not in self._wanted:
-                continue
-            try:
-                pair = KeyValue.FromString(raw)
-            except DecodeError:
-                self.unreadable += 1
-                continue
-            value = _value(pair.value) if pair.key.encode() in self._wanted else None
-            if value is not None:
-                found[pair.key] = value
-        return found
-
-
-def _value(value: AnyValue) -> AttributeValue | None:
-    kind = value.WhichOneof("value")
-    if kind == "array_value":
-        items = (_value(item) for item in value.array_value.values[:_ARRAY_ITEMS_MAX])
-        return [item for item in items if item is not None]
-    if kind in {"string_value", "int_value", "double_value", "bool_value"}:
-        return getattr(value, kind)
-    return None  # bytes, maps and empty values: no dialect writes a wanted attribute so

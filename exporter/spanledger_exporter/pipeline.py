@@ -4,42 +4,67 @@ The only place that lists them. Everything before the commit is pure and runs wh
 when the future is done, which is after the commit.
 """
 
+import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from typing import NamedTuple
 
-from spanledger_exporter import dialects, otlp
-from spanledger_exporter.errors import UnavailableError
+from spanledger_exporter import dead_letters, dialects, otlp
+from spanledger_exporter.committer import Committed, SetAside
+from spanledger_exporter.dead_letters import DeadLetter, Sender
+from spanledger_exporter.errors import RejectedError, UnavailableError
+from spanledger_exporter.fragments import fragments
 from spanledger_exporter.metrics import IngestMetrics
+from spanledger_exporter.poison import Poison, Tries
+from spanledger_exporter.pricer import Pricer
 from spanledger_exporter.prices import PriceBook
-from spanledger_exporter.pricing import price
-from spanledger_exporter.records import PricedRecord, Receipt
+from spanledger_exporter.records import PricedRecord, Profile, Receipt, UsageRecord
+
+_logger = logging.getLogger(__name__)
+_PROBLEMS_SHOWN_MAX = 3
+_EMBEDDED = Sender()
+
+Submit = Callable[[Sequence[PricedRecord], Sequence[DeadLetter], SetAside | None], Future[Committed]]
+
+
+class _Prepared(NamedTuple):
+    records: list[PricedRecord]
+    letters: list[DeadLetter]
+    ignored: int
+    problems: list[str]
 
 
 class Pipeline:
     """Takes OTLP trace requests to the ledger.
 
-    Units: `in_flight_bytes_max` bytes of requests that were accepted and are not committed yet.
+    Units: `in_flight_bytes_max` bytes of requests that were accepted and are not committed yet; `poison_tries_max`
+    how often a request may fail for no reason that can pass before what makes it fail is set aside.
     """
 
     def __init__(
         self,
-        submit: Callable[[Sequence[PricedRecord]], Future[int]],
+        submit: Submit,
         book: PriceBook,
         metrics: IngestMetrics,
         *,
         in_flight_bytes_max: int,
+        poison_tries_max: int = 5,
     ) -> None:
         self._submit = submit
-        self._book = book
+        self._pricer = Pricer(book)
         self._metrics = metrics
         self._in_flight_bytes_max = in_flight_bytes_max
+        self._poison_tries_max = poison_tries_max
+        self._tries = Tries()
         self._lock = threading.Lock()  # receivers add, the committing thread takes away
         self._in_flight_bytes = 0
         self._closing = False
 
-    def accept(self, body: bytes) -> Future[Receipt]:
+    def accept(self, body: bytes, sender: Sender = _EMBEDDED, *, refused: Sequence[DeadLetter] = ()) -> Future[Receipt]:
         """Take one ExportTraceServiceRequest through every stage; the future is done once it is committed.
+
+        `refused` are spans of it that a receiver could not even turn into protobuf.
 
         Raises:
             RejectedError: the bytes are no such request; the sender must not send them again.
@@ -47,32 +72,119 @@ class Pipeline:
         """
         self.hold(len(body))
         try:
-            batch = otlp.decode(body, dialects.WANTED, dialects.WANTED_RESOURCE)
-            understood = dialects.understand(batch.spans)
-            records = [
-                PricedRecord(record, price(record, self._book), self._book.book_id) for record in understood.records
-            ]
-            committed = self._submit(records)
+            prepared = self._prepared_or_set_aside(body, sender)
+            problems = [*(letter.detail for letter in refused), *prepared.problems]
+            work = prepared._replace(letters=[*refused, *prepared.letters], problems=problems)
+            committed = self._submit(work.records, work.letters, None)
         except BaseException:
             self.release(len(body))
             raise
-        self._metrics.understood(batch, understood)
+        self._metrics.rejected(len(problems))
         receipt: Future[Receipt] = Future()
         receipt.set_running_or_notify_cancel()  # a sender that no longer waits changes nothing
-        ignored = batch.ignored + understood.ignored
 
-        def finish(done: Future[int]) -> None:
-            self.release(len(body))
-            error = done.exception()
-            if error is not None:
-                receipt.set_exception(error)
+        def keep_refused(done: Future[Committed]) -> None:
+            if done.exception() is not None or not (refused_late := done.result().refused):
+                self._finish(receipt, body, work, done)
                 return
-            new = done.result()
-            self._metrics.committed(new=new, duplicates=len(records) - new)
-            receipt.set_result(_receipt(new, len(records) - new, ignored, batch.problems))
+            poison = Poison(body, sender, 1)
+            letters = [poison.refused(each.priced.record.key, each.reason, each.detail) for each in refused_late]
+            again = self._submit([], dead_letters.bounded(letters), None)
+            again.add_done_callback(lambda kept: self._finish(receipt, body, work, kept, done.result()))
+
+        def finish(done: Future[Committed]) -> None:
+            error = done.exception()
+            if error is None or isinstance(error, UnavailableError):
+                keep_refused(done)
+                return
+            tries = self._tries.failed(body)
+            if tries < self._poison_tries_max:
+                self.release(len(body))
+                receipt.set_exception(_failed(error, tries))
+                return
+            poison = Poison(body, sender, tries)
+            again = self._submit(work.records, work.letters, lambda each, exc: poison.letter(each.record.key, exc))
+            again.add_done_callback(keep_refused)
 
         committed.add_done_callback(finish)
         return receipt
+
+    def _finish(
+        self,
+        receipt: Future[Receipt],
+        body: bytes,
+        work: _Prepared,
+        done: Future[Committed],
+        committed: Committed | None = None,
+    ) -> None:
+        self.release(len(body))
+        error = done.exception()
+        if error is not None:
+            receipt.set_exception(error if isinstance(error, UnavailableError) else _failed(error, None))
+            return
+        new, folded, set_aside, refused = committed or done.result()
+        duplicates = len(work.records) - new - folded - set_aside - len(refused)
+        self._metrics.committed(new=new, folded=folded, duplicates=duplicates)
+        problems = work.problems
+        if refused:
+            self._metrics.rejected(len(refused))
+            problems = [*problems, *(each.detail for each in refused)]
+        if set_aside:
+            self._tries.forget(body)
+            self._metrics.rejected(set_aside)
+            problems = [*problems, *["a span cannot be kept by the ledger, and was set aside"] * set_aside]
+        receipt.set_result(_receipt(new, duplicates + folded, work.ignored, problems))
+
+    def _prepared_or_set_aside(self, body: bytes, sender: Sender) -> _Prepared:
+        try:
+            return self._prepared(body, sender)
+        except (RejectedError, UnavailableError):
+            raise
+        except Exception as exc:  # a mistake of ours in one of the stages: worth some retries, but not for ever
+            _logger.error("a request of %d bytes cannot be understood: %s", len(body), type(exc).__name__)
+            tries = self._tries.failed(body)
+            if tries < self._poison_tries_max:
+                raise _failed(exc, tries) from exc
+        prepared = self._prepared_apart(body, sender, tries)
+        self._tries.forget(body)
+        return prepared
+
+    def _prepared(self, body: bytes, sender: Sender) -> _Prepared:
+        batch = otlp.decode(body, dialects.RESOURCE_ATTRIBUTES)
+        understood = dialects.understand(batch.spans)
+        found = understood.records if sender.tenant is None else _of_tenant(understood.records, sender.tenant)
+        pricer = self._pricer
+        records = [PricedRecord(record, pricer.price(record), pricer.book.book_id) for record in found]
+        letters = dead_letters.malformed(batch.problems, sender) if batch.problems else []
+        self._metrics.understood(batch, understood)
+        if understood.refused:
+            _logger.debug("figures were refused: %s", understood.refused)
+        problems = [rejected.reason for rejected in batch.problems]
+        return _Prepared(records, letters, batch.ignored + understood.ignored, problems)
+
+    def _prepared_apart(self, body: bytes, sender: Sender, tries: int) -> _Prepared:
+        """Take span by span through the stages, and set aside those that fail."""
+        poison = Poison(body, sender, tries)
+        whole = _Prepared([], [], 0, [])
+
+        def letters() -> Iterator[DeadLetter]:
+            for fragment in fragments(body):
+                try:
+                    part = self._prepared(fragment.request, sender)
+                except Exception as exc:  # noqa: BLE001 -- whatever it is that a span has, its neighbours have not
+                    whole.problems.append("a span cannot be understood, and was set aside")
+                    yield poison.of(fragment, exc)
+                else:
+                    whole.records.extend(part.records)
+                    whole.problems.extend(part.problems)
+                    yield from part.letters
+
+        kept = dead_letters.bounded(letters())
+        return whole._replace(letters=kept)
+
+    def price_with(self, book: PriceBook) -> None:
+        """Price what comes from now on with another price book, which the ledger keeps already."""
+        self._pricer = Pricer(book)
 
     def close(self) -> None:
         """Refuse what comes from now on; what was accepted goes on to its commit."""
@@ -102,7 +214,23 @@ class Pipeline:
             self._in_flight_bytes -= size
 
 
-_PROBLEMS_SHOWN_MAX = 3
+def _of_tenant(records: Sequence[UsageRecord], tenant: str) -> list[UsageRecord]:
+    """Return records as those of a tenant: whose token delivered them, whatever they say themselves."""
+    profiles: dict[int, Profile] = {}  # by identity: the calls of a request share a few objects
+    found: list[UsageRecord] = []
+    for record in records:
+        profile = profiles.get(id(record.profile))
+        if profile is None:
+            profile = profiles[id(record.profile)] = record.profile._replace(tenant=tenant)
+        found.append(record._replace(profile=profile))
+    return found
+
+
+def _failed(error: BaseException, tries: int | None) -> UnavailableError:
+    counted = "" if tries is None else f", try {tries}"
+    failed = UnavailableError(f"the request could not be kept{counted}: {type(error).__name__}; see the exporter's log")
+    failed.__cause__ = error
+    return failed
 
 
 def _receipt(new: int, duplicates: int, ignored: int, problems: Sequence[str]) -> Receipt:

@@ -1,74 +1,45 @@
-"""The price book: genai-prices' data in our own canonical form, looked up by provider, model, tier and time.
+"""The price book: a price list in our own canonical form, looked up by provider, model, tier, place and time.
 
 A book is plain JSON. Its id is the SHA-256 of that JSON, so an entry that names its book names its price for good,
-and any book that the ledger keeps can be read back and asked again. Matching and precedence follow genai-prices'
-rules (first model that matches wins; the last active condition wins; variants override key by key); where we differ
-on purpose, the comment says so.
+and any book that the ledger keeps can be read back and asked again. Precedence follows genai-prices' rules (the last
+active condition wins; variants override key by key); where we differ on purpose, the comment says so.
 
 Source: genai-prices 0.2.3, `types.py` (matching, constraints, tiers) and `data_units.py` (units); MIT licence.
 """
 
 import hashlib
 import json
-import re
-from collections.abc import Iterable, Mapping
-from datetime import date, datetime, time
-from decimal import Decimal
-from fractions import Fraction
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from spanledger_exporter.records import UnpricedReason
+from spanledger_exporter.conditions import ALWAYS, Span, When, holds, span_of
+from spanledger_exporter.layers import LAYERS, CustomModel, Layers, Override
+from spanledger_exporter.matching import Matcher
+from spanledger_exporter.names import book_provider, references
+from spanledger_exporter.rates import Rate, rates_of
+from spanledger_exporter.records import Profile, UnpricedReason
+from spanledger_exporter.regions import NO_SURCHARGE, Surcharge, surcharge
 
-# OpenTelemetry's provider names -> the book's providers. Names that are equal in both need no row.
-BOOK_PROVIDERS = {
-    "aws.bedrock": "aws",
-    "azure.ai.inference": "azure",
-    "azure.ai.openai": "azure",
-    "gcp.gemini": "google",
-    "gcp.gen_ai": "google",
-    "gcp.vertex_ai": "google",
-    "mistral_ai": "mistral",
-    "moonshot_ai": "moonshotai",
-    "voyage": "voyageai",
-    "x_ai": "x-ai",
-}
-_PUSD_PER_USD = 10**12
-_COMPACT_DATE = re.compile(r"-(20\d{2})(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])(?=-|:|$)")
-_NAME_PREFIX = re.compile(r"^(?:models/|(?:projects/.*/)?publishers/[^/]+/models/|arn:.*/)")
-# Vertex AI's OpenAI-compatible endpoint names Gemini so, and any model may carry a version behind an @.
-# Source: cloud.google.com, "Call Vertex AI models by using the OpenAI library", read 2026-11.
-_GOOGLE_NAME = re.compile(r"^(?:google/)?([^/@]+)(?:@.*)?$")
-_LOOKUPS_MAX = 20_000
-
-
-class Rate(NamedTuple):
-    """The price of one unit: `base`, or the last of `steps` whose threshold the call's whole input exceeds.
-
-    Units: pico-USD for one unit (a token, a search, a millisecond). Steps are (input tokens, pico-USD), ascending:
-    crossing one reprices the whole call, as the providers do.
-    """
-
-    base: Fraction
-    steps: tuple[tuple[int, Fraction], ...] = ()
-
-    def at(self, input_tokens: int) -> Fraction:
-        """Return the price of one unit in a call with that many input tokens."""
-        rate = self.base
-        for threshold, step in self.steps:
-            if input_tokens > threshold:
-                rate = step
-        return rate
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_STANDARD_TIERS = frozenset({"default", "standard"})
+Context = tuple[tuple[str, str], ...]
+Names = tuple[tuple[str, str], ...]
 
 
 class Quote(NamedTuple):
-    """The rates of one model at one time and tier: price key of the book -> rate."""
+    """The rates of one model at one time, tier and place: price key of the book -> rate.
+
+    `span` is the time around the one that was asked for in which the answer is the same.
+    """
 
     model: str
     match: str
     context: str | None
     free: bool
     rates: Mapping[str, Rate]
+    span: Span = ALWAYS
 
 
 class NoQuote(NamedTuple):
@@ -78,24 +49,23 @@ class NoQuote(NamedTuple):
     detail: str
     model: str | None = None
     match: str | None = None
-
-
-Context = tuple[tuple[str, str], ...]
+    span: Span = ALWAYS
 
 
 class PriceBook:
-    """Prices by provider, model, tier and time, from one canonical JSON document.
+    """Prices by provider, model, tier, place and time, from one canonical JSON document.
 
     Shape: `{"source": str, "providers": [{"id", "fallbacks": [id], "models": [{"id", "match", "prices": [{"when"?,
     "prices": {key: "usd" | {"base", "tiers": [[start, "usd"]]}}}], "variants": [{"context": {}, "when"?,
-    "prices"}]}]}]}`
+    "prices"}]}]}]}`, and the user's layers (`layers.py`) where there are any.
     """
 
     def __init__(self, document: Mapping[str, Any]) -> None:
         self.document = document
         self.source: str = document["source"]
+        self.layers = Layers(document)
         self._providers: dict[str, Any] = {provider["id"]: provider for provider in document["providers"]}
-        self._quotes: dict[object, Quote | NoQuote] = {}
+        self._matchers: dict[str, Matcher] = {}
 
     @cached_property
     def content(self) -> bytes:
@@ -107,163 +77,147 @@ class PriceBook:
         """The SHA-256 of the canonical JSON, in hex."""
         return hashlib.sha256(self.content).hexdigest()
 
+    def with_layers(self, layers: Mapping[str, Any]) -> "PriceBook":
+        """Return the same price list under other layers; without any, the list alone."""
+        document = {name: value for name, value in self.document.items() if name not in LAYERS}
+        return PriceBook(document | {name: layers[name] for name in LAYERS if layers.get(name)})
+
     def quote(
-        self, provider: str, models: Iterable[tuple[str, str]], context: Context, at: datetime
+        self, provider: str | None, names: Names, context: Context, at: datetime, profile: Profile | None = None
     ) -> Quote | NoQuote:
-        """Return the rates for the first of the named models that the book knows.
+        """Return the rates for the first of the named models that has a price.
 
-        `models` are (what the name is, the name), for example `("response", "gpt-5-2025-08-07")`; the first with a
-        price wins. `context` are the variants that must apply, for example `(("service_tier", "flex"),)`.
+        `names` are (what the name is, the name), for example `("response", "gpt-5-2025-08-07")`; `context` are the
+        variants that must apply, for example `(("service_tier", "flex"),)`; `profile` says who pays, and where.
         """
-        names = tuple(models)
-        key = (provider, names, context, at.replace(second=0, microsecond=0))
-        found = self._quotes.get(key)
-        if found is None:
-            if len(self._quotes) >= _LOOKUPS_MAX:
-                self._quotes.clear()
-            found = self._quotes[key] = self._look_up(provider, names, context, at)
-        return found
+        provider_id = book_provider(provider, names)
+        called = [reference for _, name in names for reference in references(provider_id, name)]
+        deployed = self.layers.deployed(provider_id, [name for _, name in names], profile)
+        if deployed is not None:
+            # What the user says of a name stands before that name, and behind a model that the answer names before it.
+            place = next((number for number, (kind, _) in enumerate(names) if kind == "request"), len(names))
+            names = (*names[:place], ("deployment", deployed), *names[place:])
+            called = [*references(provider_id, deployed), *called]
+        custom = self.layers.custom(provider_id, called)
+        if custom is not None:
+            found = _custom_quote(custom, context, at)
+        else:
+            found = self._listed_quote(provider, provider_id, names, context, at, profile)
+        return self._overridden(found, provider_id, called, context, at, profile)
 
-    def _look_up(
-        self, provider: str, names: tuple[tuple[str, str], ...], context: Context, at: datetime
-    ) -> Quote | NoQuote:
-        provider_id = BOOK_PROVIDERS.get(provider, provider)
+    def models(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """Return each provider's id with each of its models, the user's own last."""
+        for provider in self.document["providers"]:
+            for model in provider["models"]:
+                yield provider["id"], model
+        for model in self.document.get("models", ()):
+            yield model["provider"], {**model, "id": model["name"]}
+
+    def _listed_quote(
+        self, provider: str | None, provider_id: str, names: Names, context: Context, at: datetime,
+        profile: Profile | None,
+    ) -> Quote | NoQuote:  # fmt: skip
         if provider_id not in self._providers:
-            return NoQuote("unknown_provider", f"the price book has no provider {provider!r}")
+            said = f"the price book has no provider {provider!r}" if provider else "no provider is named"
+            return NoQuote("unknown_provider", said)
         for kind, name in names:
-            reference = _NAME_PREFIX.sub("", name.lower())
-            model_provider, model = self._model(provider_id, reference)
+            asked = references(provider_id, name)
+            model_provider, model = self._model(provider_id, asked)
             if model is not None:
-                how = "exact" if model["id"] == reference else "rule"
-                return _quote(f"{model_provider}/{model['id']}", f"{kind}:{how}", model, context, at)
-        asked = " or ".join(dict.fromkeys(repr(name) for _, name in names)) or "no name at all"
-        return NoQuote("unknown_model", f"the price book knows no model {asked} of {provider_id}")
+                match = f"{kind}:{'exact' if model['id'].lower() in asked else 'rule'}"
+                extra = NO_SURCHARGE if profile is None else surcharge(provider_id, model["id"], profile)
+                return _quote(f"{model_provider}/{model['id']}", match, model, context, at, extra)
+        said = " or ".join(dict.fromkeys(repr(name) for _, name in names)) or "no name at all"
+        return NoQuote("unknown_model", f"the price book knows no model {said} of {provider_id}")
 
-    def _model(self, provider_id: str, reference: str) -> tuple[str, Any]:
-        dashed = _COMPACT_DATE.sub(r"-\1-\2-\3", reference)  # LiteLLM and OpenRouter write dates without dashes
-        plain = _GOOGLE_NAME.sub(r"\1", reference) if provider_id == "google" else reference
-        for name in dict.fromkeys((reference, dashed, plain)):
+    def _model(self, provider_id: str, asked: Sequence[str]) -> tuple[str, Any]:
+        for reference in asked:
             for candidate in (provider_id, *self._providers[provider_id]["fallbacks"]):
-                for model in self._providers.get(candidate, {"models": ()})["models"]:
-                    if _matches(model["match"], name):
-                        return candidate, model
+                provider = self._providers.get(candidate)
+                number = None if provider is None else self._matcher(candidate).first(reference)
+                if number is not None:
+                    return candidate, self._providers[candidate]["models"][number]
         return provider_id, None
 
+    def _matcher(self, provider_id: str) -> Matcher:
+        found = self._matchers.get(provider_id)
+        if found is None:
+            rules = [model["match"] for model in self._providers[provider_id]["models"]]
+            found = self._matchers[provider_id] = Matcher(rules)
+        return found
 
-def _quote(model_id: str, match: str, model: Any, context: Context, at: datetime) -> Quote | NoQuote:
+    def _overridden(
+        self, found: Quote | NoQuote, provider_id: str, called: Sequence[str], context: Context, at: datetime,
+        profile: Profile | None,
+    ) -> Quote | NoQuote:  # fmt: skip
+        known = [*called, *([found.model.partition("/")[2].lower()] if found.model else [])]
+        candidates = [each for each in self.layers.overrides if each.concerns(provider_id, known, profile)]
+        if not candidates:
+            return found
+        span = _narrower(found.span, span_of((each.when for each in candidates), at))
+        tier = next((value for _, value in context if value not in _STANDARD_TIERS), None)
+        for override in candidates:
+            if override.applies(tier, at) and (isinstance(found, Quote) or override.prices):
+                return _negotiated(found, override, f"{provider_id}/{known[0] if known else '*'}", span)
+        return found._replace(span=span)
+
+
+def _negotiated(found: Quote | NoQuote, override: Override, model: str, span: Span) -> Quote:
+    match = f"override:{override.name}" + (f",{found.match}" if found.match else "")
+    rates = dict(found.rates) if isinstance(found, Quote) else {}
+    if override.multiplier is not None:
+        rates = {key: rate.times(override.multiplier) for key, rate in rates.items()}
+    rates.update(rates_of(override.prices))
+    context = found.context if isinstance(found, Quote) else override.tier
+    return Quote(found.model or model, match, context, _all_zero(rates), rates, span)
+
+
+def _custom_quote(custom: CustomModel, context: Context, at: datetime) -> Quote | NoQuote:
+    model = f"{custom.provider}/{custom.name}"
+    return _quote(model, f"custom:{custom.name}", custom.document, context, at, NO_SURCHARGE)
+
+
+def _quote(
+    model_id: str, match: str, model: Mapping[str, Any], context: Context, at: datetime, extra: Surcharge | str
+) -> Quote | NoQuote:
+    variants = [each for each in model["variants"] if any(each["context"] == {key: value} for key, value in context)]
+    span = span_of((each.get("when") for each in (*model["prices"], *variants)), at)
+    if isinstance(extra, str):
+        return NoQuote("unknown_tier", extra, model_id, match)
     prices = dict(_active_prices(model["prices"], at))
     applied: list[str] = []
     for key, value in context:
-        overrides = [
-            variant["prices"]
-            for variant in model["variants"]
-            if variant["context"] == {key: value} and _active(variant.get("when"), at)
-        ]
+        overrides = [each for each in variants if each["context"] == {key: value} and holds(each.get("when"), at)]
         if not overrides and value not in _STANDARD_TIERS:
             # Deliberate: genai-prices answers the standard price here, silently.
-            return NoQuote(
-                "unknown_tier",
-                f"{model_id} has no known price for {key}={value} at that time",
-                model_id,
-                match,
-            )
+            detail = f"{model_id} has no known price for {key}={value} at that time"
+            return NoQuote("unknown_tier", detail, model_id, match, span)
         for override in reversed(overrides):
-            prices.update(override)
+            prices.update(override["prices"])
         applied.extend(f"{key}={value}" for _ in overrides[:1])
-    free = all(_zero(price) for price in prices.values())
     if not prices and not model_id.endswith(":free"):
         # Deliberate: an empty price is 0 USD for genai-prices; it means "no longer listed" for most such models.
-        return NoQuote("no_price", f"the price book lists {model_id} without a price", model_id, match)
-    return Quote(
-        model_id,
-        match,
-        ",".join(applied) or None,
-        free,
-        {key: _rate(key, value) for key, value in prices.items()},
-    )
+        return NoQuote("no_price", f"the price book lists {model_id} without a price", model_id, match, span)
+    rates = rates_of(prices)
+    if extra.context:
+        applied.append(extra.context)
+        rates = {key: rate.times(extra.factor) if key.endswith("_mtok") else rate for key, rate in rates.items()}
+    return Quote(model_id, match, ",".join(applied) or None, _all_zero(rates), rates, span)
 
 
-_STANDARD_TIERS = frozenset({"default", "standard"})
-
-
-def _active_prices(conditions: list[Any], at: datetime) -> Mapping[str, Any]:
+def _active_prices(conditions: Sequence[Mapping[str, Any]], at: datetime) -> Mapping[str, Any]:
     for condition in reversed(conditions):
-        if _active(condition.get("when"), at):
+        if holds(condition.get("when"), at):
             return condition["prices"]
     return conditions[0]["prices"] if conditions else {}
 
 
-def _active(when: Mapping[str, str] | None, at: datetime) -> bool:
-    if when is None:
-        return True
-    if "from" in when:
-        return at.date() >= date.fromisoformat(when["from"])
-    start, end = time.fromisoformat(when["start"]), time.fromisoformat(when["end"])
-    now = at.time()
-    return (now >= start or now < end) if end < start else start <= now < end
+def _all_zero(rates: Mapping[str, Rate]) -> bool:
+    return all(rate.zero for rate in rates.values())
 
 
-def _zero(price: Any) -> bool:
-    if isinstance(price, str):
-        return Decimal(price) == 0
-    return Decimal(price["base"]) == 0 and all(Decimal(tier) == 0 for _, tier in price["tiers"])
+def _narrower(one: Span, other: Span) -> Span:
+    return Span(max(one.from_ns, other.from_ns), min(one.until_ns, other.until_ns))
 
 
-def _rate(key: str, price: Any) -> Rate:
-    per = _units_per_price(key)
-    if isinstance(price, str):
-        return Rate(Fraction(price) * _PUSD_PER_USD / per)
-    steps = tuple((int(start), Fraction(tier) * _PUSD_PER_USD / per) for start, tier in price["tiers"])
-    return Rate(Fraction(price["base"]) * _PUSD_PER_USD / per, steps)
-
-
-def _units_per_price(key: str) -> int:
-    """Return how many units a price covers, which its key's ending says; times are counted in milliseconds."""
-    for ending, per in (
-        ("_mtok", 10**6),
-        ("_mchars", 10**6),
-        ("_kcount", 10**3),
-        ("_kpages", 10**3),
-        ("_hours", 3_600_000),
-    ):
-        if key.endswith(ending):
-            return per
-    return 1
-
-
-def _matches(rule: Mapping[str, Any], name: str) -> bool:
-    ((kind, argument),) = rule.items()
-    if kind == "or":
-        return any(_matches(part, name) for part in argument)
-    if kind == "and":
-        return all(_matches(part, name) for part in argument)
-    return _MATCHERS[kind](name, argument)
-
-
-def _equals(name: str, text: str) -> bool:
-    return name == text.lower()
-
-
-def _starts_with(name: str, text: str) -> bool:
-    return name.startswith(text.lower())
-
-
-def _ends_with(name: str, text: str) -> bool:
-    return name.endswith(text.lower())
-
-
-def _contains(name: str, text: str) -> bool:
-    return text.lower() in name
-
-
-def _regex(name: str, pattern: str) -> bool:
-    return re.search(pattern, name) is not None
-
-
-_MATCHERS = {
-    "equals": _equals,
-    "starts_with": _starts_with,
-    "ends_with": _ends_with,
-    "contains": _contains,
-    "regex": _regex,
-}
+__all__ = ["EPOCH", "Context", "Names", "NoQuote", "PriceBook", "Quote", "Rate", "When"]

@@ -9,12 +9,12 @@ Source: the ten recurring mistakes that this avoids are the tests of `tests/expo
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from fractions import Fraction
 from typing import NamedTuple
 
 from spanledger_exporter.money import COST_PUSD_MAX, usd_text
 from spanledger_exporter.prices import Context, NoQuote, PriceBook, Quote
-from spanledger_exporter.records import Price, UnpricedReason, Usage, UsageRecord
+from spanledger_exporter.rates import Pusd
+from spanledger_exporter.records import Price, Profile, UnpricedReason, Usage, UsageRecord
 
 
 class Line(NamedTuple):
@@ -28,7 +28,7 @@ class Line(NamedTuple):
     unit: str
     quantity: int
     price_key: str
-    rate_pusd: Fraction
+    rate_pusd: Pusd
     cost_pusd: int
 
 
@@ -78,6 +78,7 @@ _TOTALS: Mapping[str, tuple[str, ...]] = {
         for total in (unit.field for unit in _UNITS if not unit.parents)
     },
 }
+PRICE_KEYS = frozenset({unit.price_key for unit in _UNITS} | {"requests_kcount"})
 # A measure of what tokens measure as well: it needs no rate where those tokens were reported and have theirs.
 # Image models report the number of images and their tokens, and bill the tokens.
 _SAME_AS_TOKENS: Mapping[str, tuple[str, str]] = {
@@ -112,20 +113,49 @@ _NEUTRAL_TIERS = frozenset({None, "", "auto", "on_demand", "unspecified", "traff
 # Source: google-genai 3.4 `types.TrafficType`, which Vertex AI answers in the place of a tier.
 _TIERS: Mapping[str, str] = {"on_demand_flex": "flex", "on_demand_priority": "priority"}
 _NEUTRAL_SPEEDS = frozenset({None, "", "standard"})
-_NEUTRAL_GEOS = frozenset({None, "", "global", "not_available"})
 
 
 def price(record: UsageRecord, book: PriceBook) -> Price:
     """Price one call at the rates that the book has for the time at which it ended."""
-    free = (record.provider, record.operation) in _FREE_OPERATIONS
-    if record.usage_status == "none" and not (free and record.outcome == "ok"):
+    return price_without_rates(record) or charge(quote(record, book), record)
+
+
+def price_without_rates(record: UsageRecord) -> Price | None:
+    """Return the price of a call for which no rate is needed: nothing was generated, or it is never billed."""
+    profile = record.profile
+    free = free_operation(profile)
+    if record.usage_status == "none" and not (free and profile.outcome == "ok"):
         return Price("none", None)
     if free:
-        return Price("free", 0, None, f"{record.provider} bills nothing for {record.operation}")
-    found = quote(record, book)
+        return Price("free", 0, None, f"{profile.provider} bills nothing for {profile.operation}")
+    return None
+
+
+def free_operation(profile: Profile) -> bool:
+    """Tell whether the provider bills nothing for what was asked of it."""
+    return (profile.provider, profile.operation) in _FREE_OPERATIONS
+
+
+def charge(found: Quote | NoQuote, record: UsageRecord) -> Price:
+    """Return what a call costs at rates that were looked up for it.
+
+    Where its figures can be read in two ways, it has a price if both cost the same.
+    """
     if isinstance(found, NoQuote):
         return Price("unpriced", None, found.reason, found.detail, found.model, found.match)
-    return _charged(found, record)
+    charged = _charged(found, record)
+    if record.ambiguity is None or charged.reason in {"unreported_usage", "no_unit_price"}:
+        return charged
+    usage = record.usage
+    cached = (usage.cache_read_tokens or 0) + (usage.cache_write_tokens or 0)
+    apart = usage._replace(input_tokens=(usage.input_tokens or 0) + cached)
+    other = _charged(found, record._replace(usage=apart))
+    if charged.cost_pusd is not None and charged.cost_pusd == other.cost_pusd:
+        return charged
+    detail = "{} USD if the input tokens include the cached ones, {} USD if they do not".format(
+        *("no" if each.cost_pusd is None else usd_text(each.cost_pusd) for each in (charged, other))
+    )
+    return Price("unpriced", None, "ambiguous_usage", detail, found.model, found.match, found.context)
 
 
 def quote(record: UsageRecord, book: PriceBook) -> Quote | NoQuote:
@@ -133,15 +163,13 @@ def quote(record: UsageRecord, book: PriceBook) -> Quote | NoQuote:
 
     The requested model goes first where only its name tells the price.
     """
-    context = _context(record)
-    if isinstance(context, NoQuote):
-        return context
-    models = (("response", record.response_model), ("request", record.request_model))
-    if record.provider in _PRICED_AS_REQUESTED:
+    profile = record.profile
+    models = (("response", profile.response_model), ("request", profile.request_model))
+    if profile.provider in _PRICED_AS_REQUESTED:
         models = models[::-1]
     names = tuple((kind, name) for kind, name in models if name)
     at = datetime.fromtimestamp(record.end_ns // 10**9, tz=UTC)
-    return book.quote(record.provider or "", names, context, at)
+    return book.quote(profile.provider, names, context_of(profile.service_tier, profile.speed), at, profile)
 
 
 def lines(found: Quote, usage: Usage) -> list[Line] | NoQuote:
@@ -153,7 +181,7 @@ def lines(found: Quote, usage: Usage) -> list[Line] | NoQuote:
     leaves = _leaves(found, counts)
     result: list[Line] = []
     # A batch is many requests: the price of a long input depends on the longest, never on their sum.
-    longest = usage.input_tokens if usage.request_input_tokens_max is None else usage.request_input_tokens_max
+    longest = usage.request_input_tokens_max or usage.input_tokens
     for field, price_key, _ in _UNITS:
         if field not in leaves or price_key not in found.rates:
             continue
@@ -198,17 +226,16 @@ def _charged(found: Quote, record: UsageRecord) -> Price:
     return Price("unpriced", None, charged.reason, charged.detail, found.model, found.match, found.context)
 
 
-def _context(record: UsageRecord) -> Context | NoQuote:
-    if record.inference_geo not in _NEUTRAL_GEOS:
-        return NoQuote("unknown_tier", f"no price is known for inference_geo={record.inference_geo}")
+def context_of(service_tier: str | None, speed: str | None) -> Context:
+    """Return which variants of a model's prices a tier and a speed mean."""
     context: list[tuple[str, str]] = []
-    tier = None if record.service_tier is None else record.service_tier.lower()
+    tier = None if service_tier is None else service_tier.lower()
     if tier == "batch":
         context.append(("processing", "batch"))
     elif tier is not None and tier not in _NEUTRAL_TIERS:
         context.append(("service_tier", _TIERS.get(tier, tier)))
-    if record.speed is not None and record.speed not in _NEUTRAL_SPEEDS:
-        context.append(("speed", record.speed))
+    if speed is not None and speed not in _NEUTRAL_SPEEDS:
+        context.append(("speed", speed))
     return tuple(context)
 
 

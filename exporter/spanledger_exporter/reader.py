@@ -6,21 +6,31 @@ money as exact decimal text in USD.
 
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Self
 
-from sqlalchemy import ColumnElement, RowMapping, func, or_, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, and_, func, or_, select
 
 from spanledger_exporter.database import Database, open_readonly
 from spanledger_exporter.errors import LedgerError
 from spanledger_exporter.filters import Filter
 from spanledger_exporter.money import usd_text
 from spanledger_exporter.prices import PriceBook
-from spanledger_exporter.records import UsageRecord
+from spanledger_exporter.records import Price, UsageRecord
 from spanledger_exporter.rollups import Sums, sums_of_row, unreported
-from spanledger_exporter.schema import DIMENSIONS, ROLLUP_SUMS, cells, entries, price_books, rollup_hours
-from spanledger_exporter.usage_columns import others_of, usage_of
+from spanledger_exporter.rows import price_of, record_of, record_of_document
+from spanledger_exporter.schema import (
+    DIMENSIONS,
+    ROLLUP_SUMS,
+    adjustments,
+    cells,
+    entries,
+    price_books,
+    reports,
+    rollup_hours,
+)
+from spanledger_exporter.usage_columns import others_of
 
 Document = dict[str, Any]
 _NS_PER_S = 10**9
@@ -43,6 +53,16 @@ class ReportLine(NamedTuple):
     unreported: int
 
 
+class History(NamedTuple):
+    """The reports of an entry that several instrumentations reported, none for one, and the adjustments of its price.
+
+    Shape: an adjustment is `{"made", "reason", "before": {"status", "cost_usd", ...}, "after": {...}}`.
+    """
+
+    reports: list[UsageRecord]
+    adjustments: list[Document]
+
+
 class Reader:
     """Reads one ledger; use it as a context manager.
 
@@ -60,24 +80,49 @@ class Reader:
 
     def entries(self, wanted: Filter, *, limit: int | None = None) -> Iterator[Document]:
         """Return entries, the newest first; at most `limit` of them."""
-        query = select(entries).where(*_conditions(wanted)).order_by(entries.c.end_ns.desc(), entries.c.entry_id.desc())
-        yield from self._documents(query.limit(limit))
+        here = entries.c
+        query = select(entries).where(*_conditions(wanted)).order_by(here.end_ns.desc(), here.entry_id.desc())
+
+        def before(row: RowMapping) -> ColumnElement[bool]:
+            earlier = or_(here.end_ns < row["end_ns"], here.entry_id < row["entry_id"])
+            return and_(here.end_ns <= row["end_ns"], earlier)
+
+        yield from self._documents(query, before, limit)
 
     def entries_after(self, entry_id: int, wanted: Filter) -> Iterator[Document]:
         """Return the entries that were committed after the one of that number, the oldest first."""
-        query = select(entries).where(entries.c.entry_id > entry_id, *_conditions(wanted))
-        yield from self._documents(query.order_by(entries.c.entry_id))
+        number = entries.c.entry_id
+        query = select(entries).where(number > entry_id, *_conditions(wanted)).order_by(number)
+        yield from self._documents(query, lambda row: number > row["entry_id"])
 
     def last_entry_id(self) -> int:
         """Return the number of the newest entry, 0 for an empty ledger."""
         with self._database.read() as connection:
             return connection.execute(select(func.max(entries.c.entry_id))).scalar() or 0
 
+    def priced(self, wanted: Filter, *, unpriced: bool) -> Iterator[tuple[int, UsageRecord, Price]]:
+        """Return entries as records with the prices that the ledger has for them, the oldest first, in pages.
+
+        Of a page nothing is open any more when its entries are used: they may be adjusted meanwhile. `unpriced` leaves
+        out those that have a price.
+        """
+        conditions = [*_conditions(wanted), *([entries.c.price_status == "unpriced"] if unpriced else [])]
+        last = 0
+        while True:
+            query = select(entries).where(entries.c.entry_id > last, *conditions)
+            with self._database.read() as connection:
+                rows = connection.execute(query.order_by(entries.c.entry_id).limit(_PAGE_ROWS)).mappings().all()
+            for row in rows:
+                yield row["entry_id"], record_of(row), price_of(row)
+            if len(rows) < _PAGE_ROWS:
+                return
+            last = rows[-1]["entry_id"]
+
     def entry(self, name: str) -> tuple[Document, UsageRecord, PriceBook]:
         """Return the entry of that number, span id (16 hex digits) or response id, its record and its price book."""
         query = select(entries).where(_named(name)).order_by(entries.c.entry_id).limit(2)
         with self._database.read() as connection:
-            rows = connection.execute(query).mappings().all()
+            rows = connection.execute(query).mappings().all() or _reported(connection, name)
             if not rows:
                 raise LedgerError(
                     f"no entry {name!r}; give an entry's number, span id or response id (see `spanledger entries`)"
@@ -87,7 +132,26 @@ class Reader:
                 raise LedgerError(f"{name!r} names several entries; give the number of one, such as {numbers}")
             same = price_books.c.price_book_id == rows[0]["price_book_id"]
             content = connection.execute(select(price_books.c.content).where(same)).scalar_one()
-        return _document(rows[0]), _record(rows[0]), PriceBook(json.loads(zlib.decompress(content)))
+        return _document(rows[0]), record_of(rows[0]), PriceBook(json.loads(zlib.decompress(content)))
+
+    def history(self, entry_id: int) -> "History":
+        """Return what was reported of an entry, the first report first, and how its price was adjusted since."""
+        told = select(reports.c.document).where(reports.c.entry_id == entry_id).order_by(reports.c.report_id)
+        made = (
+            select(adjustments.c.made_ns, adjustments.c.reason, adjustments.c.before, adjustments.c.after)
+            .where(adjustments.c.entry_id == entry_id)
+            .order_by(adjustments.c.adjustment_id)
+        )
+        with self._database.read() as connection:
+            documents = connection.execute(told).scalars().all()
+            changes = connection.execute(made).all()
+        return History(
+            [record_of_document(document) for document in documents],
+            [
+                {"made": _rfc3339(at), "reason": reason, "before": json.loads(before), "after": json.loads(after)}
+                for at, reason, before, after in changes
+            ],
+        )
 
     def report(self, by: Iterable[str], wanted: Filter) -> list[ReportLine]:
         """Return the sums of calls by `service`, `environment`, `provider`, `model`, `operation` or `day` (UTC).
@@ -113,11 +177,24 @@ class Reader:
                 lines[group] = joined(lines[group], line) if group in lines else line
         return sorted(lines.values(), key=lambda line: (-line.sums.cost_pusd, line.group))
 
-    def _documents(self, query: Any) -> Iterator[Document]:  # Select of one row type; SQLAlchemy's generics say no more
-        with self._database.read() as connection:
-            result = connection.execution_options(yield_per=_PAGE_ROWS).execute(query)
-            for row in result.mappings():
-                yield _document(row)
+    def _documents(
+        self, query: Any, beyond: Callable[[RowMapping], ColumnElement[bool]], limit: int | None = None
+    ) -> Iterator[Document]:  # Any: a Select of one row type; SQLAlchemy's generics say no more
+        """Return rows in pages, each of its own moment.
+
+        Whoever reads slowly would otherwise hold on to one state of the database for as long, and SQLite could not
+        empty its write-ahead log meanwhile.
+        """
+        page = query
+        while limit is None or limit > 0:
+            size = _PAGE_ROWS if limit is None else min(limit, _PAGE_ROWS)
+            with self._database.read() as connection:
+                rows = connection.execute(page.limit(size)).mappings().all()
+            yield from map(_document, rows)
+            if len(rows) < size:
+                return
+            limit = None if limit is None else limit - size
+            page = query.where(beyond(rows[-1]))
 
 
 def _line(group: tuple[str, ...], dimensions: Mapping[str, Any], sums: Sums) -> ReportLine:
@@ -186,6 +263,18 @@ def _hour_s(moment: datetime) -> int:
     return _nanoseconds(moment) // _NS_PER_S // 3600 * 3600
 
 
+def _reported(connection: Connection, name: str) -> Sequence[RowMapping]:
+    """Return the entry of which one report, though not the first, has this span id."""
+    if len(name) != _SPAN_ID_HEX_CHARS:
+        return []
+    try:
+        span_id = bytes.fromhex(name)
+    except ValueError:
+        return []
+    numbers = select(reports.c.entry_id).where(reports.c.span_id == span_id)
+    return connection.execute(select(entries).where(entries.c.entry_id.in_(numbers)).limit(2)).mappings().all()
+
+
 def _named(name: str) -> ColumnElement[bool]:
     if len(name) == _SPAN_ID_HEX_CHARS:
         try:
@@ -215,8 +304,3 @@ def _document(row: RowMapping) -> Document:
 def _rfc3339(unix_ns: int) -> str:
     seconds, nanoseconds = divmod(unix_ns, _NS_PER_S)
     return f"{datetime.fromtimestamp(seconds, tz=UTC):%Y-%m-%dT%H:%M:%S}.{nanoseconds:09d}Z"
-
-
-def _record(row: RowMapping) -> UsageRecord:
-    said = {name: row[name] for name in UsageRecord._fields if name != "usage"}
-    return UsageRecord(**said, usage=usage_of(row))

@@ -9,6 +9,8 @@ from typing import Literal, NamedTuple
 
 Outcome = Literal["ok", "error"]
 UsageStatus = Literal["reported", "partial", "unreported", "none"]
+Ambiguity = Literal["cache_in_input"]  # whether the input tokens include the cached ones
+Key = tuple[int, bytes, bytes]  # end, span id, trace id
 PriceStatus = Literal["priced", "free", "unpriced", "none"]
 UnpricedReason = Literal[
     "unknown_provider",  # the price book has no such provider
@@ -17,6 +19,7 @@ UnpricedReason = Literal[
     "no_unit_price",  # the model has prices, but none for something that this call used
     "unknown_tier",  # the call was served at a service tier, speed or region without a known price
     "unreported_usage",  # the provider answered without figures
+    "ambiguous_usage",  # the figures can be read in two ways, which cost differently
     "inconsistent_usage",  # the figures contradict each other, for example more cached than input tokens
     "out_of_range",  # the product is larger than any real call can cost
 ]
@@ -83,18 +86,14 @@ class Usage(NamedTuple):
         return figures.count(None) < len(figures)
 
 
-class UsageRecord(NamedTuple):
-    """One LLM call as its span reported it.
+class Profile(NamedTuple):
+    """What a call has in common with many others: who made it, of whom, and how it went. Of few values each.
 
-    Units: `start_ns`, `end_ns` Unix time in nanoseconds, UTC; `time_to_first_chunk_ns` nanoseconds;
-    `provider_cost_pusd` pico-USD, what the provider itself says that the call cost.
+    The ledger keeps each combination once, and a call refers to it. `team`, `project` and `feature` are what the
+    service says of itself, `organization`, `provider_project` and `api_key_hash` which account pays; `tenant` is whose
+    credential delivered the span, `deployment` is Azure's.
     """
 
-    end_ns: int
-    span_id: bytes
-    trace_id: bytes
-    start_ns: int
-    parent_span_id: bytes | None
     service: str | None
     environment: str | None
     scope: str
@@ -103,7 +102,6 @@ class UsageRecord(NamedTuple):
     operation: str
     request_model: str | None
     response_model: str | None
-    response_id: str | None
     server_address: str | None
     stream: bool
     outcome: Outcome
@@ -114,15 +112,50 @@ class UsageRecord(NamedTuple):
     service_tier: str | None
     speed: str | None
     inference_geo: str | None
-    time_to_first_chunk_ns: int | None
-    usage_status: UsageStatus
-    usage: Usage
-    provider_cost_pusd: int | None = None
+    tenant: str | None = None
+    team: str | None = None
+    project: str | None = None
+    feature: str | None = None
+    organization: str | None = None
+    provider_project: str | None = None
+    api_key_hash: str | None = None
+    deployment: str | None = None
+    region: str | None = None
 
     @property
     def model(self) -> str | None:
         """The model that answered, else the model that was asked for."""
         return self.response_model or self.request_model
+
+
+class UsageRecord(NamedTuple):
+    """One LLM call as its span reported it.
+
+    Units: `start_ns`, `end_ns` Unix time in nanoseconds, UTC; `time_to_first_chunk_ns` nanoseconds;
+    `provider_cost_pusd` pico-USD, what the provider itself says that the call cost. `ambiguity` says which figures can
+    be read in two ways; such a call has no price.
+    """
+
+    end_ns: int
+    span_id: bytes
+    trace_id: bytes
+    start_ns: int
+    parent_span_id: bytes | None
+    profile: Profile
+    usage_status: UsageStatus
+    usage: Usage
+    response_id: str | None = None
+    user_id: str | None = None
+    session_id: str | None = None
+    request_hash: str | None = None
+    time_to_first_chunk_ns: int | None = None
+    provider_cost_pusd: int | None = None
+    ambiguity: Ambiguity | None = None
+
+    @property
+    def key(self) -> Key:
+        """What tells this report from every other one; it begins with the time."""
+        return self.end_ns, self.span_id, self.trace_id
 
 
 class Price(NamedTuple):
@@ -147,6 +180,19 @@ class PricedRecord(NamedTuple):
     record: UsageRecord
     price: Price
     book_id: str
+
+
+class Adjustment(NamedTuple):
+    """Another price for an entry that the ledger has, and why.
+
+    `record` is the call that the price is of, where it was worked out from one: what is no longer so has another price.
+    """
+
+    entry_id: int
+    price: Price
+    book_id: str
+    reason: str
+    record: UsageRecord | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

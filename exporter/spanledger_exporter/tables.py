@@ -39,7 +39,7 @@ def print_report(by: Sequence[str], lines: Sequence[ReportLine]) -> None:
         table.add_row(*(value or _UNKNOWN for value in line.group), *_report_cells(line))
     table.add_section()
     table.add_row("total", *("" for _ in by[1:]), *_report_cells(_total(lines)), style="bold")
-    _console().print(table)
+    console().print(table)
 
 
 def print_entries(entries: Iterable[Document]) -> None:
@@ -51,9 +51,9 @@ def print_entries(entries: Iterable[Document]) -> None:
     for shown, entry in enumerate(entries, 1):  # noqa: B007 -- the last number is used below
         table.add_row(*_entry_cells(entry))
     if shown:
-        _console().print(table)
+        console().print(table)
     else:
-        _console().print("no entries")
+        console().print("no entries")
 
 
 def entry_line(entry: Document) -> str:
@@ -64,28 +64,38 @@ def entry_line(entry: Document) -> str:
 def print_explanation(explanation: Document) -> None:
     """Print why an entry costs what it costs."""
     entry, price, book = explanation["entry"], explanation["price"], explanation["price_book"]
-    console = _console()
-    console.print(f"entry {entry['entry_id']}  {entry['end']}  service {entry['service'] or _UNKNOWN}")
-    console.print(
+    out = console()
+    out.print(f"entry {entry['entry_id']}  {entry['end']}  service {entry['service'] or _UNKNOWN}")
+    out.print(
         f"call {entry['operation']}, {entry['provider'] or _UNKNOWN} {_model(entry)}, outcome {entry['outcome']}, "
         f"usage {entry['usage_status']}, response id {entry['response_id'] or 'none'}"
     )
     if explanation["lines"]:
-        console.print(_factors(explanation["lines"]))
+        out.print(_factors(explanation["lines"]))
     cost = "unknown" if price["cost_usd"] is None else f"{price['cost_usd']} USD"
-    console.print(f"cost {cost} ({price['status']}{_because(price)})")
+    out.print(f"cost {cost} ({price['status']}{_because(price)})")
     if price["provider_cost_usd"] is not None:
-        console.print(f"the provider itself says {price['provider_cost_usd']} USD")
+        out.print(f"the provider itself says {price['provider_cost_usd']} USD")
     if entry["other_usage"]:
         figures = (f"{name} {figure:,}" for name, figure in entry["other_usage"].items())
-        console.print(f"also reported: {', '.join(figures)}")
+        out.print(f"also reported: {', '.join(figures)}")
     if price["model"]:
-        console.print(f"price of {price['model']}, found by {price['match']}, tier {price['context'] or 'standard'}")
-    console.print(f"price book {book['source']}, sha256 {book['id']}")
+        out.print(f"price of {price['model']}, found by {price['match']}, tier {price['context'] or 'standard'}")
+    out.print(f"price book {book['source']}, sha256 {book['id']}")
+    _print_history(out, explanation)
     if not explanation["agrees"]:
-        console.print(
-            f"WARNING: that book gives {explanation['replayed_usd'] or 'no price'}, not what the ledger holds"
-        )
+        out.print(f"WARNING: that book gives {explanation['replayed_usd'] or 'no price'}, not what the ledger holds")
+
+
+def _print_history(out: Console, explanation: Document) -> None:
+    if explanation["reports"]:
+        out.print(f"reported {len(explanation['reports'])} times:")
+    for report in explanation["reports"]:
+        figures = ", ".join(f"{name} {figure:,}" for name, figure in report["usage"].items()) or "no figures"
+        out.print(f"  {report['scope']} of {report['service'] or _UNKNOWN}, span {report['span_id']}: {figures}")
+    for change in explanation["adjustments"]:
+        before, after = (change[which].get("cost_usd", "unknown") for which in ("before", "after"))
+        out.print(f"adjusted {change['made']} ({change['reason']}): {before} -> {after} USD")
 
 
 _ENTRY_COLUMNS: tuple[tuple[str, Any], ...] = (
@@ -180,6 +190,6 @@ def _report_cells(line: ReportLine) -> tuple[str, ...]:
     )
 
 
-def _console() -> Console:
+def console() -> Console:
     """Return a console that never cuts a figure off: a narrow terminal wraps the line, a pipe gets it whole."""
     return Console(highlight=False, markup=False, soft_wrap=True, width=max(Console().width, _WIDTH_MIN))

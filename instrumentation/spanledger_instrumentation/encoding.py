@@ -37,14 +37,16 @@ class _Zlib:
 
     def decode(self, data: bytes) -> Iterator[bytes]:
         """Decode the next bytes."""
-        while data:
-            if piece := self._inflate.decompress(data, PIECE_BYTES_MAX):
+        full = False
+        while data or full:
+            piece = self._inflate.decompress(data, PIECE_BYTES_MAX)
+            if piece:
                 yield piece
             if self._inflate.eof:
-                data = self._inflate.unused_data
+                data, full = self._inflate.unused_data, False
                 self._inflate = zlib.decompressobj(self._window_bits)
-            else:
-                data = self._inflate.unconsumed_tail
+            else:  # a piece that is full may have left more in the decoder than in the bytes
+                data, full = self._inflate.unconsumed_tail, len(piece) == PIECE_BYTES_MAX
 
 
 class _Deflate:

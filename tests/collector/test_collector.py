@@ -14,7 +14,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue, KeyValueList
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from spanledger_exporter.dialects import RESOURCE_ATTRIBUTES, SPAN_ATTRIBUTES
+from spanledger_exporter.dialects import ANSWER_ATTRIBUTES, RESOURCE_ATTRIBUTES, SPAN_ATTRIBUTES
+from spanledger_exporter.tokens import line_of
+from tests.servers.authority import Authority
 from tests.servers.exporter import Exporter, entries
 from tests.servers.otelcol import CONFIG, Collector
 from tests.servers.process import free_port, poll, require
@@ -67,6 +69,13 @@ CONTENT_ATTRIBUTES = (
     "ai.response.object",
     "ai.response.toolCalls",
     "ai.response.providerMetadata",
+    "ai.response.headers.x",
+    "llm.openai.messages",
+    "llm.input_messages.0.message.contents.0.message_content.text",
+    "langfuse.observation.metadata.question",
+    "metadata",
+    "hidden_params",
+    "mlflow.spanOutputs.text",
     "ai.telemetry.metadata.question",
     "request_data",
     "response_data",
@@ -206,7 +215,7 @@ def test_the_list_has_a_place_for_all_that_is_documented_and_for_no_content() ->
     documented = re.findall(r"^\| `([^`]+)` \|", CONTRACT.read_text(), flags=re.MULTILINE)
     assert documented
     assert [name for name in {*documented, *SPAN_ATTRIBUTES} if not pattern.match(name)] == []
-    assert [name for name in CONTENT_ATTRIBUTES if pattern.match(name)] == []
+    assert [name for name in (*CONTENT_ATTRIBUTES, *ANSWER_ATTRIBUTES) if pattern.match(name)] == []
 
 
 def test_all_that_the_exporter_reads_and_the_instrumentation_writes_passes_unchanged(collector: Collector) -> None:
@@ -267,6 +276,35 @@ def test_tls_with_a_token_file_works_as_the_comments_show(collector: Collector, 
         send_grpc(collector.grpc, request([call(1)]))
         poll(sink.spans, what="the span to arrive")
     assert sink.metadata[0]["authorization"] == "Bearer s3cret"
+
+
+def test_the_exporter_takes_it_over_tls_with_a_token_that_is_rotated(collector: Collector, tmp_path: Path) -> None:
+    """As the docs have it: the collector's token file changes first, then the exporter forgets the old token."""
+    config = tmp_path / "tls.yaml"
+    text = uncommented(CONFIG.read_text(), "tls").replace("tls: {insecure: true}", "")
+    config.write_text(text.replace("health_check]", "health_check, bearertokenauth/spanledger]"))
+    authority, token, tokens = Authority(tmp_path), tmp_path / "token", tmp_path / "tokens"
+    identity = authority.issue()
+    lines = {name: line_of(name, "collector", frozenset({"ingest"}), None) + "\n" for name in ("old", "new")}
+    token.write_text("old")
+    tokens.write_text(lines["old"] + lines["new"])
+    environ = {
+        "SPANLEDGER_RECEIVER_TLS_CERT_FILE": str(identity.certificate),
+        "SPANLEDGER_RECEIVER_TLS_KEY_FILE": str(identity.key),
+        "SPANLEDGER_AUTH_TOKENS_FILE": str(tokens),
+    }
+    ledger = f"sqlite:///{tmp_path / 'ledger.db'}"
+    exporter = Exporter(ledger, tmp_path, grpc=collector.endpoint, environ=environ)
+    env = {"SPANLEDGER_TOKEN_FILE": str(token), "SPANLEDGER_CA_FILE": str(authority.certificate)}
+    with exporter.server, collector.start(config=config, env=env) as server:
+        send_grpc(collector.grpc, request([call(1)]))
+        poll(lambda: len(entries(ledger)) == 1, what="the first call")
+        token.write_text("new")
+        poll(lambda: server.log_text().count("refresh token") > 1, what="the new token to be read")
+        tokens.write_text(lines["new"])
+        poll(lambda: "read again" in exporter.server.log_text(), what="the old token to be forgotten")
+        send_grpc(collector.grpc, request([call(2)]))
+        poll(lambda: len(entries(ledger)) == 2, what="the second call")
 
 
 def self_signed(folder: Path) -> tuple[Path, Path]:

@@ -1,8 +1,11 @@
 """OTLP requests for tests, built with the stock protobuf classes that real senders use."""
 
+import base64
 import secrets
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+from google.protobuf.json_format import MessageToDict
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, InstrumentationScope, KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
@@ -62,3 +65,17 @@ def request(*spans: Span, service: str = "shop", scope: str = "spanledger") -> E
 
 def body(*spans: Span, service: str = "shop") -> bytes:
     return request(*spans, service=service).SerializeToString()
+
+
+def document(sent: ExportTraceServiceRequest) -> dict[str, Any]:
+    """Write a request as OTLP's JSON has it: protobuf's own mapping, but for ids, which are in hex."""
+    made = MessageToDict(sent, use_integers_for_enums=True)
+    for made_span in spans_of(made):
+        for name in ("traceId", "spanId", "parentSpanId"):
+            if name in made_span:
+                made_span[name] = base64.b64decode(made_span[name]).hex()
+    return made
+
+
+def spans_of(made: dict[str, Any]) -> list[dict[str, Any]]:
+    return [each for group in made["resourceSpans"] for scope in group["scopeSpans"] for each in scope.get("spans", ())]

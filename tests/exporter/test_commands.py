@@ -6,10 +6,12 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from spanledger_exporter.database import open_database
 from spanledger_exporter.ledger import Ledger
@@ -289,3 +291,70 @@ def test_without_the_exporter_s_packages_the_command_says_what_to_install() -> N
     assert done.returncode == 2
     assert "pip install 'spanledger[exporter]'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+# -- the ledger's own commands -------------------------------------------------------------------------------
+
+
+def test_a_ledger_is_checked_and_repaired(filled: str) -> None:
+    assert ran("ledger", "check", "--ledger", filled) == "nothing is wrong\n"
+    assert ran("ledger", "check", "--ledger", filled, "--json") == ""
+    database = open_database(filled)
+    with database.write() as connection:
+        connection.execute(text("UPDATE rollup_hours SET calls = calls + 1 WHERE cell_id = 1"))
+    database.close()
+    wrong = run("ledger", "check", "--ledger", filled, "--json")
+    assert wrong.returncode == 1
+    findings = [json.loads(line) for line in wrong.stdout.splitlines()]
+    assert {finding["kind"] for finding in findings} == {"sums_of_an_hour"}
+    repaired = run("ledger", "check", "--ledger", filled, "--repair")
+    assert (repaired.returncode, len(repaired.stdout.splitlines())) == (0, len(findings))
+    assert f"{len(findings)} sums were made those of the entries" in repaired.stderr
+    assert ran("ledger", "check", "--ledger", filled) == "nothing is wrong\n"
+
+
+def test_expired_entries_are_counted_and_then_deleted(filled: str) -> None:
+    day = f"{datetime.fromtimestamp((END_NS + DAY_NS) // 10**9, tz=UTC):%Y-%m-%d}"
+    would = ran("ledger", "expire", "--before", day, "--dry-run", "--ledger", filled)
+    assert would.startswith("6 entries, 0 reports and 0 adjustments would be deleted")
+    assert would.endswith(f"what ends before {day}T00:00:00Z would be refused\n")
+    assert len(ran("entries", "--ledger", filled, "--json").splitlines()) == 7
+    report = ran("report", "--ledger", filled, "--json")
+    done = ran("ledger", "expire", "--before", day, "--ledger", filled)
+    assert done.startswith("6 entries, 0 reports and 0 adjustments were deleted")
+    assert done.endswith(f"what ends before {day}T00:00:00Z is refused\n")
+    assert len(ran("entries", "--ledger", filled, "--json").splitlines()) == 1
+    assert ran("report", "--ledger", filled, "--json") == report
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["ledger", "expire"], "entries are kept for ever: set ledger.retention_days, or say --before TIME"),
+        (["ledger", "expire", "--before", "2999-01-01"], "--before lies in the future"),
+        (["ledger", "backup", "/nowhere/ledger.db"], ""),
+        (["ledger", "grant", "nobody-here"], ""),
+    ],
+)
+def test_what_cannot_be_done_to_a_ledger_is_said(filled: str, arguments: list[str], said: str) -> None:
+    done = run(*arguments, "--ledger", filled)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert done.stderr.startswith("spanledger: ")
+
+
+def test_a_missing_ledger_is_not_made_by_looking_after_it(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/nope.db"
+    for arguments in (["check"], ["check", "--repair"], ["expire", "--before", "7d"], ["backup", "x"], ["grant", "x"]):
+        assert run("ledger", *arguments, "--ledger", url).returncode == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_backup_can_be_read(filled: str, tmp_path: Path) -> None:
+    if not filled.startswith("sqlite"):
+        assert "pg_dump" in run("ledger", "backup", str(tmp_path / "copy.db"), "--ledger", filled).stderr
+        return
+    assert ran("ledger", "backup", str(tmp_path / "copy.db"), "--ledger", filled).endswith(" bytes\n")
+    copy = f"sqlite:///{tmp_path}/copy.db"
+    assert ran("report", "--ledger", copy, "--json") == ran("report", "--ledger", filled, "--json")
+    assert ran("ledger", "check", "--ledger", copy) == "nothing is wrong\n"

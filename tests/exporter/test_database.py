@@ -61,7 +61,13 @@ def test_a_ledger_of_the_first_release_is_brought_up_to_date_with_its_entries(le
 
 def test_the_migrations_make_the_schema_that_the_code_declares(database: Database) -> None:
     with database.read() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        context = MigrationContext.configure(connection, opts={"include_object": _everywhere})
+        assert compare_metadata(context, metadata) == []
+
+
+def _everywhere(item: object, name: str | None, kind: str, reflected: object, other: object) -> bool:
+    """Tell what both databases have: PostgreSQL needs an index for the number, which is SQLite's primary key."""
+    return (kind, name) != ("index", "entry_number") and not str(name).startswith("ledger_entries_y")
 
 
 def test_opening_again_changes_nothing(ledger_url: str, database: Database) -> None:

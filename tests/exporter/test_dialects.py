@@ -1,21 +1,26 @@
 """What spans say -> what we understand."""
 
 import math
+from collections.abc import Mapping
 
 import pytest
 
 from spanledger_exporter import dialects, otlp
+from spanledger_exporter.dialects.names import USAGE
 from spanledger_exporter.records import Usage, UsageRecord
-from tests.exporter.otlp_requests import CHAT, Value, body, span
+from tests.exporter.otlp_requests import CHAT, Value, request, span
 
 
-def understand(attributes: dict[str, Value], *, failed: bool = False) -> dialects.Understood:
-    batch = otlp.decode(body(span(attributes, failed=failed)), dialects.WANTED, dialects.WANTED_RESOURCE)
+def understand(
+    attributes: Mapping[str, Value], *, failed: bool = False, scope: str = "spanledger"
+) -> dialects.Understood:
+    sent = request(span(attributes, failed=failed), scope=scope).SerializeToString()
+    batch = otlp.decode(sent, dialects.RESOURCE_ATTRIBUTES)
     return dialects.understand(batch.spans)
 
 
-def record(attributes: dict[str, Value], *, failed: bool = False) -> UsageRecord:
-    (found,) = understand(attributes, failed=failed).records
+def record(attributes: dict[str, Value], *, failed: bool = False, scope: str = "spanledger") -> UsageRecord:
+    (found,) = understand(attributes, failed=failed, scope=scope).records
     return found
 
 
@@ -28,14 +33,19 @@ def test_our_own_span_is_understood_in_full() -> None:
             "http.response.status_code": 200,
         }
     )
-    assert (got.service, got.environment, got.provider, got.model) == (
+    assert (got.profile.service, got.profile.environment, got.profile.provider, got.profile.model) == (
         "shop",
         "test",
         "openai",
         "gpt-4o-mini-2024-07-18",
     )
-    assert (got.stream, got.time_to_first_chunk_ns, got.http_status, got.outcome) == (True, 250_000_000, 200, "ok")
-    assert (got.finish_reasons, got.usage_status, got.dialect) == ("stop", "reported", "otel")
+    assert (got.profile.stream, got.time_to_first_chunk_ns, got.profile.http_status, got.profile.outcome) == (
+        True,
+        250_000_000,
+        200,
+        "ok",
+    )
+    assert (got.profile.finish_reasons, got.usage_status, got.profile.dialect) == ("stop", "reported", "spanledger")
     assert got.usage == Usage(input_tokens=100, output_tokens=20, cache_read_tokens=40)
 
 
@@ -56,9 +66,10 @@ def test_older_names_are_understood() -> None:
             "gen_ai.usage.prompt_tokens": 5,
             "gen_ai.usage.completion_tokens": 7,
             "gen_ai.usage.cache_creation.input_tokens": 1,
-        }
+        },
+        scope="somebody's",
     )
-    assert (got.provider, got.dialect) == ("azure.ai.openai", "otel_legacy")
+    assert (got.profile.provider, got.profile.dialect) == ("azure.ai.openai", "otel_legacy")
     assert got.usage == Usage(input_tokens=5, output_tokens=7, cache_write_tokens=1)
 
 
@@ -83,14 +94,18 @@ def test_figures_that_cannot_be_counts_are_refused_and_counted(value: Value) -> 
 
 
 FOREIGN = {key: value for key, value in CHAT.items() if not key.startswith(("gen_ai.usage.", "spanledger."))}
-SPARSE = {attribute: name for attribute, name in dialects._SPARSE_USAGE_NAMES.items() if name != "input_audio_ms"}
+CLASSES = {
+    attribute: name
+    for name, attributes in USAGE.items()
+    for attribute in attributes
+    if name not in {"input_tokens", "output_tokens", "input_audio_ms"}
+}
 
 
-@pytest.mark.parametrize(("attribute", "name"), SPARSE.items())
-def test_every_sparse_class_is_read_and_refused_where_it_is_no_count(attribute: str, name: str) -> None:
-    assert getattr(record({**CHAT, attribute: 7}).usage, name) == 7
-    assert getattr(record(CHAT).usage, name) is None
-    refused = understand({**CHAT, attribute: -7})
+@pytest.mark.parametrize(("attribute", "name"), CLASSES.items())
+def test_every_class_is_read_and_refused_where_it_is_no_count(attribute: str, name: str) -> None:
+    assert getattr(record({**FOREIGN, attribute: 7}).usage, name) == 7
+    refused = understand({**FOREIGN, attribute: -7})
     assert (getattr(refused.records[0].usage, name), refused.refused_figures) == (None, 1)
 
 
@@ -164,7 +179,7 @@ def test_an_estimate_is_kept_and_is_no_report() -> None:
 
 @pytest.mark.parametrize("owner", ["openai", "anthropic", "spanledger"])
 def test_the_served_tier_is_read_whoever_says_it(owner: str) -> None:
-    assert record({**CHAT, f"{owner}.response.service_tier": "batch"}).service_tier == "batch"
+    assert record({**CHAT, f"{owner}.response.service_tier": "batch"}).profile.service_tier == "batch"
 
 
 @pytest.mark.parametrize("value", ["20", 20.0])
@@ -211,9 +226,9 @@ def test_a_call_without_tokens_is_reported_if_it_says_so_and_has_another_figure(
 
 
 def test_a_failed_call_names_its_error() -> None:
-    assert record({**FOREIGN, "error.type": "rate_limit_exceeded"}).error_type == "rate_limit_exceeded"
-    assert record(FOREIGN, failed=True).error_type == "_OTHER"
-    assert record(FOREIGN, failed=True).outcome == "error"
+    assert record({**FOREIGN, "error.type": "rate_limit_exceeded"}).profile.error_type == "rate_limit_exceeded"
+    assert record(FOREIGN, failed=True).profile.error_type == "_OTHER"
+    assert record(FOREIGN, failed=True).profile.outcome == "error"
 
 
 def test_hostile_texts_are_bounded_and_cleaned() -> None:
@@ -225,6 +240,6 @@ def test_hostile_texts_are_bounded_and_cleaned() -> None:
             "http.response.status_code": 10**9,
         }
     )
-    assert len(got.request_model or "") == 512
+    assert len(got.profile.request_model or "") == 512
     assert got.response_id == "ab"
-    assert got.http_status is None
+    assert got.profile.http_status is None

@@ -9,19 +9,20 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from spanledger_exporter.cells import OTHER, Cell
 from spanledger_exporter.database import Database, open_database
 from spanledger_exporter.errors import UnavailableError
 from spanledger_exporter.filters import Filter
 from spanledger_exporter.ledger import Ledger
 from spanledger_exporter.prices import PriceBook
 from spanledger_exporter.reader import Reader
-from spanledger_exporter.records import PricedRecord, Usage
-from spanledger_exporter.rollups import OTHER, Cell, Sums
+from spanledger_exporter.records import Adjustment, Price, PricedRecord, Usage
+from spanledger_exporter.rollups import Sums
 from tests.exporter.calls import USAGE_PUSD, priced
 from tests.exporter.otlp_requests import END_NS
 
 HOUR_NS = 3600 * 10**9
-CELL = Cell("shop", "test", "openai", "gpt-4o-mini-2024-07-18", "chat", "ok", "reported", "priced", "")
+CELL = Cell("shop", "test", "", "", "", "", "openai", "gpt-4o-mini-2024-07-18", "chat", "ok", "reported", "priced", "")
 
 
 def test_an_appended_call_is_an_entry_and_part_of_its_sums(ledger: Ledger, ledger_url: str, book: PriceBook) -> None:
@@ -110,7 +111,7 @@ def test_sums_beyond_64_bits_of_pico_usd_are_exact(ledger: Ledger, ledger_url: s
 
 def test_nothing_is_written_when_a_commit_fails(ledger: Ledger, database: Database, book: PriceBook) -> None:
     with database.write() as connection:
-        connection.execute(text("DROP TABLE rollup_hours"))
+        connection.execute(text("ALTER TABLE rollup_hours RENAME TO gone"))
     with pytest.raises((UnavailableError, DBAPIError), match="rollup_hours"):
         ledger.append([priced(book)])
     with database.read() as connection:
@@ -127,6 +128,17 @@ def test_cells_beyond_the_limit_are_folded_and_counted(database: Database, book:
     assert len(totals) == 4
     assert sum(sums.calls for sums in totals.values()) == 12
     assert sum(sums.calls for cell, sums in totals.items() if cell.model == OTHER) == 8 == ledger.folded
+
+
+def test_of_several_prices_for_one_entry_in_one_go_the_last_counts(
+    ledger: Ledger, ledger_url: str, book: PriceBook
+) -> None:
+    ledger.append([priced(book)])
+    with Reader(ledger_url) as reader:
+        number = reader.last_entry_id()
+    changes = [Adjustment(number, Price("priced", cost), book.book_id, "agreed") for cost in (5, 7)]
+    assert ledger.adjust(changes).changed == 1
+    assert sum(sums.cost_pusd for sums in ledger.totals().values()) == 7
 
 
 def test_reading_does_not_wait_for_a_writer(ledger: Ledger, database: Database) -> None:

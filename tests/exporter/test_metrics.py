@@ -4,12 +4,13 @@ from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
+from sqlalchemy import text
 
 from spanledger_exporter.database import open_database
 from spanledger_exporter.ledger import Ledger
 from spanledger_exporter.metrics import IngestMetrics, LedgerMetrics
 from spanledger_exporter.prices import PriceBook
-from spanledger_exporter.records import PricedRecord, Usage
+from spanledger_exporter.records import Adjustment, Price, PricedRecord, Usage
 from tests.exporter.calls import USAGE_PUSD, priced
 
 CALL = {
@@ -93,6 +94,63 @@ def test_a_batch_delivered_twice_is_counted_once(ledger: Ledger, spent: list[Pri
     once = spend_lines(registry)
     metrics.committed(ledger.append(spent), 0.01)
     assert spend_lines(registry) == once
+
+
+def test_a_counter_is_held_where_a_correction_would_let_it_fall(ledger: Ledger, book: PriceBook) -> None:
+    """To Prometheus a counter that falls has begun anew, and all of it would be an increase."""
+    registry, metrics = held_metrics_of(ledger)
+    sent = priced(book)
+    metrics.committed(ledger.append([sent]), 0)
+    (entry_id,) = ledger_entry_ids(ledger)
+    unpriced = Price("unpriced", None, "no_price", "for a test")
+    metrics.moved(ledger.adjust([Adjustment(entry_id, unpriced, book.book_id, "test")]).sums)
+    assert value(registry, "genai_cost_usd_total") == USAGE_PUSD / 1e12
+    assert value(registry, "genai_unpriced_calls_total", reason="no_price") == 1
+    restarted, after = held_metrics_of(ledger)
+    assert value(restarted, "genai_cost_usd_total") == USAGE_PUSD / 1e12
+    after.committed(ledger.append([priced(book), priced(book)]), 0)
+    assert value(restarted, "genai_cost_usd_total") == 2 * USAGE_PUSD / 1e12
+    assert [sums.cost_pusd for cell, sums in ledger.totals().items() if cell.price_status == "priced"] == [
+        2 * USAGE_PUSD
+    ]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kind", "held"),
+    [
+        (Usage(100, 20), Usage(100, 20, reasoning_tokens=15), "output_answer", 20),
+        (Usage(100, 20), Usage(100, 20, cache_read_tokens=40), "input_uncached", 100),
+    ],
+)
+def test_a_counter_is_held_where_a_second_report_tells_the_parts_of_a_total(
+    ledger: Ledger, book: PriceBook, first: Usage, second: Usage, kind: str, held: int
+) -> None:
+    """No total falls then, but the tokens that are none of its parts do."""
+    registry, metrics = held_metrics_of(ledger)
+    one_call: dict[str, Any] = {"response_id": "chatcmpl-B1x2y3z4w5v6u7", "outcome": "ok"}
+    mystery: dict[str, Any] = {"request_model": "mystery", "response_model": "mystery"}  # the cost stays unknown
+    for scope, usage in (("one", first), ("other", second)):
+        metrics.committed(ledger.append([priced(book, scope=scope, usage=usage, **one_call, **mystery)]), 0)
+    assert value(registry, "genai_tokens_total", token_type=kind, model="mystery") == held
+    restarted, _ = held_metrics_of(ledger)
+    assert value(restarted, "genai_tokens_total", token_type=kind, model="mystery") == held
+
+
+def held_metrics_of(ledger: Ledger) -> tuple[CollectorRegistry, LedgerMetrics]:
+    registry = CollectorRegistry()
+    made = LedgerMetrics(
+        registry,
+        ledger.totals(),
+        lambda: ledger.folded,
+        marks=ledger.held_counters(),
+        hold=ledger.hold_counters,
+    )
+    return registry, made
+
+
+def ledger_entry_ids(ledger: Ledger) -> list[int]:
+    with ledger._database.read() as connection:
+        return list(connection.execute(text("SELECT entry_id FROM entries")).scalars())
 
 
 def test_durations_are_observed_once_for_each_call(ledger: Ledger, spent: list[PricedRecord]) -> None:

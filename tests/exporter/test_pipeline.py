@@ -6,6 +6,8 @@ from concurrent.futures import Future
 import pytest
 from prometheus_client import CollectorRegistry
 
+from spanledger_exporter.committer import Committed, SetAside
+from spanledger_exporter.dead_letters import DeadLetter, Sender
 from spanledger_exporter.errors import RejectedError, UnavailableError
 from spanledger_exporter.metrics import IngestMetrics
 from spanledger_exporter.pipeline import Pipeline
@@ -18,16 +20,20 @@ class Held:
     """A ledger that commits when it is told to."""
 
     def __init__(self) -> None:
-        self.waiting: list[tuple[Sequence[PricedRecord], Future[int]]] = []
+        self.waiting: list[tuple[Sequence[PricedRecord], Future[Committed]]] = []
+        self.letters: list[DeadLetter] = []
 
-    def submit(self, records: Sequence[PricedRecord]) -> Future[int]:
-        done: Future[int] = Future()
+    def submit(
+        self, records: Sequence[PricedRecord], letters: Sequence[DeadLetter], set_aside: SetAside | None
+    ) -> Future[Committed]:
+        done: Future[Committed] = Future()
         self.waiting.append((records, done))
+        self.letters += letters
         return done
 
     def commit(self) -> None:
         for records, done in self.waiting:
-            done.set_result(len(records))
+            done.set_result(Committed(len(records)))
         self.waiting.clear()
 
 
@@ -55,6 +61,13 @@ def test_a_receipt_waits_for_the_commit(pipeline: Pipeline, held: Held) -> None:
     assert priced.price.cost_pusd == CHAT_PUSD
     held.commit()
     assert receipt.result() == Receipt(accepted=1, duplicates=0, ignored=2, rejected=0, message="")
+
+
+def test_the_tenant_of_a_call_is_that_of_its_sender(pipeline: Pipeline, held: Held) -> None:
+    sent = body(span({**CHAT, "tenant": "other", "spanledger.tenant": "other"}))
+    for tenant in ("acme", None):
+        pipeline.accept(sent, Sender("grpc", tenant))
+        assert held.waiting[-1][0][0].record.profile.tenant == tenant
 
 
 def test_bad_spans_are_named_and_the_good_ones_kept(pipeline: Pipeline, held: Held) -> None:
@@ -115,4 +128,4 @@ def test_what_became_of_each_span_is_counted(pipeline: Pipeline, held: Held, reg
         for result in ("accepted", "duplicate", "ignored", "rejected")
     }
     assert counted == {"accepted": 2, "duplicate": 0, "ignored": 1, "rejected": 1}
-    assert registry.get_sample_value("spanledger_refused_figures_total") == 1
+    assert registry.get_sample_value("spanledger_refused_figures_total", {"reason": "negative"}) == 1

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from genai_prices import calc_price
@@ -13,6 +14,7 @@ from spanledger_exporter.records import Price, Usage, UsageRecord
 from tests.exporter.calls import record
 
 AT = datetime(2026, 11, 18, 12, tzinfo=UTC)
+ARN = "arn:aws:bedrock:us-east-1:123456789012"
 
 
 def call(provider: str, request_model: str | None, response_model: str | None = None) -> UsageRecord:
@@ -90,6 +92,83 @@ def test_bedrock_s_route_decides_though_the_answer_names_the_model_alone(book: P
     unnamed = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc123xyz"
     profile = price(call("aws.bedrock", unnamed, answered), book)
     assert (profile.cost_pusd, profile.match) == (11 * 10**11, "response:rule")
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "usd_per_mtok", "found_as"),
+    [
+        ("openai", "gpt-4o-2024-08-06", "2.5", "openai/gpt-4o"),
+        ("openai", "gpt-4o-20240806", "2.5", "openai/gpt-4o"),
+        ("openai", "GPT-4o", "2.5", "openai/gpt-4o"),
+        ("openai", "chatgpt-4o-latest", "5", "openai/chatgpt-4o-latest"),
+        ("openai", "gpt-5-chat-latest", "1.25", "openai/gpt-5"),
+        ("openai", "gpt-5.9-nova", None, None),
+        ("openai", "ft:gpt-4o-2024-08-06:acme:support:AbC123", "3.75", "openai/ft:gpt-4o"),
+        ("openai", "ft:gpt-4.1-mini-2025-04-14:acme::XyZ", None, None),
+        ("gcp.gemini", "models/gemini-2.5-pro", "2.5", "google/gemini-2.5-pro"),
+        ("gcp.gemini", "gemini-2.5-flash-preview-09-2025", "0.3", "google/gemini-2.5-flash"),
+        ("gcp.vertex_ai", "publishers/google/models/gemini-2.5-flash", "0.3", "google/gemini-2.5-flash"),
+        ("gcp.vertex_ai", "publishers/anthropic/models/claude-sonnet-4-5@20250929", "6", "google/claude-sonnet-4-5"),
+        ("gcp.vertex_ai", "claude-sonnet-4-5@20250929", "6", "google/claude-sonnet-4-5"),
+        ("aws.bedrock", "us.anthropic.claude-sonnet-4-5-20250929-v1:0", "3.3",
+         "aws/regional.anthropic.claude-sonnet-4-5-20250929-v1:0"),
+        ("aws.bedrock", f"{ARN}:inference-profile/us.anthropic.claude-sonnet-4-5-20250929-v1:0", "3.3",
+         "aws/regional.anthropic.claude-sonnet-4-5-20250929-v1:0"),
+        ("aws.bedrock", f"{ARN}:application-inference-profile/abc123xyz", None, None),
+        ("aws.bedrock", "anthropic.claude-sonnet-4-5-20250929-v1:0", "3.3",
+         "aws/regional.anthropic.claude-sonnet-4-5-20250929-v1:0"),
+        ("aws.bedrock", "global.anthropic.claude-opus-5", "5", "aws/global.anthropic.claude-opus-5"),
+        ("azure.ai.openai", "my-prod-gpt4o", None, None),
+        ("azure.ai.openai", "gpt-35-turbo", "0.5", "openai/gpt-3.5-turbo"),
+        ("azure.ai.openai", "gpt-4o", "2.5", "openai/gpt-4o"),
+        ("openrouter", "anthropic/claude-sonnet-4.5", "6", "openrouter/anthropic/claude-sonnet-4.5"),
+        ("openrouter", "deepseek/deepseek-r1:free", "0", "openrouter/deepseek/deepseek-r1:free"),
+        ("openrouter", "openai/gpt-4o:online", None, None),
+        ("mistral_ai", "mistral-large-latest", "2", "mistral/mistral-large"),
+        ("anthropic", "claude-sonnet-4-5-20250929", "6", "anthropic/claude-sonnet-4-5"),
+        ("anthropic", "claude-3-5-sonnet-latest", "3", "anthropic/claude-3-5-sonnet"),
+        ("anthropic", "claude-opus-4-9", None, None),
+        ("openai", "text-embedding-3-small", "0.02", "openai/text-embedding-3-small"),
+        ("groq", "meta-llama/llama-4-scout-17b-16e-instruct", "0.11",
+         "groq/meta-llama/llama-4-scout-17b-16e-instruct"),
+    ],
+)  # fmt: skip
+def test_thirty_names_of_traffic_have_their_price_or_none(
+    book: PriceBook, provider: str, model: str, usd_per_mtok: str | None, found_as: str | None
+) -> None:
+    """The price of a million tokens in one prompt, so at the price of a long one where there is one."""
+    found = price(call(provider, model), book)
+    assert found.model == found_as
+    assert found.cost_pusd == (None if usd_per_mtok is None else Decimal(usd_per_mtok) * 10**12)
+    assert usd_per_mtok is not None or found.reason == "unknown_model"
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "found_as"),
+    [
+        ("azure.ai.openai", "azure/gpt-4o", "openai/gpt-4o"),
+        ("azure.ai.inference", "azure_ai/Phi-4", "azure/phi-4"),
+        ("aws.bedrock", "bedrock/us.anthropic.claude-haiku-4-5-20251001-v1:0",
+         "aws/regional.anthropic.claude-haiku-4-5-20251001-v1:0"),
+        ("aws.bedrock", "bedrock/converse/amazon.nova-pro-v1:0", "aws/amazon.nova-pro-v1:0"),
+        ("aws.bedrock", "bedrock/us-east-1/amazon.nova-pro-v1:0", "aws/amazon.nova-pro-v1:0"),
+        ("gcp.vertex_ai", "vertex_ai/gemini-2.5-flash", "google/gemini-2.5-flash"),
+        ("gcp.vertex_ai", "vertex_ai/claude-haiku-4-5@20251001", "google/claude-haiku-4-5"),
+        ("gcp.gemini", "gemini/gemini-2.5-flash", "google/gemini-2.5-flash"),
+        ("openai", "openai/gpt-4o-20240806", "openai/gpt-4o"),
+        ("litellm", "anthropic/claude-haiku-4-5", "anthropic/claude-haiku-4-5"),
+        ("litellm", "xai/grok-4", "x-ai/grok-4-0709"),
+        (None, "groq/openai/gpt-oss-120b", "groq/openai/gpt-oss-120b"),
+        ("groq", "openai/gpt-oss-120b", "groq/openai/gpt-oss-120b"),
+        ("openrouter", "openai/gpt-4o", "openrouter/openai/gpt-4o"),
+        ("openai", "azure/gpt-4o", None),
+        ("litellm", "gpt-4o", None),
+    ],
+)  # fmt: skip
+def test_litellm_s_prefixes_name_the_provider_and_are_no_part_of_the_name(
+    book: PriceBook, provider: Any, model: str, found_as: str | None
+) -> None:
+    assert price(call(provider, model), book).model == found_as
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,14 @@
 """The receivers over real sockets: what senders are told, and that an OK means committed."""
 
 import gzip
+import json
 import socket
 import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
@@ -18,12 +20,13 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
 from sqlalchemy import create_engine
 
-from tests.exporter.otlp_requests import CHAT, body, request, span
+from tests.exporter.otlp_requests import CHAT, body, document, request, span, spans_of
 from tests.servers.exporter import SPANLEDGER, Exporter, entries
 from tests.servers.process import poll
 
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 PROTOBUF = {"content-type": "application/x-protobuf"}
+JSON = {"content-type": "application/json; charset=utf-8"}
 
 
 @pytest.fixture
@@ -61,6 +64,18 @@ def get(exporter: Exporter, path: str) -> tuple[int, str]:
             return exc.code, exc.read().decode()
 
 
+@contextmanager
+def broken_ledger(url: str) -> Generator[None]:
+    """Take a table that each commit needs away for a while."""
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE ledger_state RENAME TO gone")
+    yield
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE gone RENAME TO ledger_state")
+    engine.dispose()
+
+
 def test_grpc_says_ok_when_the_calls_are_in_the_ledger(exporter: Exporter, channel: grpc.Channel) -> None:
     answer = TraceServiceStub(channel).Export(request(span(), span()), timeout=60)
     assert not answer.HasField("partial_success")
@@ -82,6 +97,32 @@ def test_http_takes_plain_and_gzip_bodies(exporter: Exporter) -> None:
     assert ExportTraceServiceResponse.FromString(answer) == ExportTraceServiceResponse()
     assert post(exporter, gzip.compress(body(span())), {**PROTOBUF, "content-encoding": "gzip"})[0] == 200
     assert len(entries(exporter.ledger)) == 2
+
+
+def test_http_takes_json_and_answers_in_json(exporter: Exporter) -> None:
+    broken = span()
+    broken.span_id = b""
+    made = document(request(span(), span(), broken))
+    spans_of(made)[1]["traceId"] = "no hex"
+    status, answer, headers = post(exporter, json.dumps(made).encode(), JSON)
+    assert (status, headers["content-type"]) == (200, "application/json")
+    said = json.loads(answer)["partialSuccess"]
+    assert said["rejectedSpans"] == "2"
+    assert "hex" in said["errorMessage"]
+    zipped = gzip.compress(json.dumps(document(request(span()))).encode())
+    assert post(exporter, zipped, {**JSON, "content-encoding": "gzip"})[:2] == (200, b"{}")
+    assert post(exporter, b"{}", JSON)[:2] == (200, b"{}")
+    assert len(entries(exporter.ledger)) == 2
+
+
+def test_an_error_comes_in_the_encoding_of_its_request(exporter: Exporter, tmp_path: Path) -> None:
+    status, answer, headers = post(exporter, b"garbage", JSON)
+    assert (status, headers["content-type"]) == (400, "application/json")
+    assert json.loads(answer)["code"] == 3
+    with broken_ledger(exporter.ledger):
+        status, answer, headers = post(exporter, json.dumps(document(request(span()))).encode(), JSON)
+    assert (status, headers["retry-after"]) == (503, "1")
+    assert json.loads(answer)["details"][0]["retryDelay"] == "1s"
 
 
 def test_spans_that_are_no_calls_are_accepted_and_ignored(exporter: Exporter) -> None:
@@ -121,14 +162,14 @@ def test_malformed_grpc_bytes_are_an_invalid_argument(channel: grpc.Channel) -> 
     ("content", "headers", "status", "said"),
     [
         (b"garbage", PROTOBUF, 400, "not an OTLP"),
-        (b"{}", {"content-type": "application/json"}, 400, "application/json"),
+        (b"{}", {"content-type": "text/plain"}, 400, "text/plain"),
         (b"x", {**PROTOBUF, "content-encoding": "br"}, 400, "'br' is not supported"),
         (b"not gzip", {**PROTOBUF, "content-encoding": "gzip"}, 400, "is not gzip"),
         (gzip.compress(body(span()))[:-9], {**PROTOBUF, "content-encoding": "gzip"}, 400, "ends before its end"),
         (gzip.compress(bytes(65 * 2**20)), {**PROTOBUF, "content-encoding": "gzip"}, 413, "over the limit"),
         (bytes(65 * 2**20), PROTOBUF, 413, "over the limit"),
     ],
-    ids=["garbage", "json", "brotli", "no gzip", "cut gzip", "bomb", "huge"],
+    ids=["garbage", "text", "brotli", "no gzip", "cut gzip", "bomb", "huge"],
 )
 def test_http_says_what_is_wrong(
     exporter: Exporter, content: bytes, headers: dict[str, str], status: int, said: str
@@ -141,21 +182,16 @@ def test_http_says_what_is_wrong(
 
 def test_trouble_with_the_database_is_retryable_and_passes(exporter: Exporter, channel: grpc.Channel) -> None:
     """The table is taken away and given back: senders are told to retry, in both places where they look."""
-    engine = create_engine(exporter.ledger)
-    with engine.begin() as connection:
-        connection.exec_driver_sql("ALTER TABLE entries RENAME TO gone")
-    with pytest.raises(grpc.RpcError) as raised:
-        TraceServiceStub(channel).Export(request(span()), timeout=60)
+    with broken_ledger(exporter.ledger):
+        with pytest.raises(grpc.RpcError) as raised:
+            TraceServiceStub(channel).Export(request(span()), timeout=60)
+        status, _, headers = post(exporter, body(span()), PROTOBUF)
     trailers = dict(raised.value.trailing_metadata())
     assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
     assert RetryInfo.FromString(trailers["google.rpc.retryinfo-bin"]).retry_delay.seconds == 1
     detail = RetryInfo()
     assert Status.FromString(trailers["grpc-status-details-bin"]).details[0].Unpack(detail)
-    status, _, headers = post(exporter, body(span()), PROTOBUF)
     assert (status, headers["retry-after"]) == (503, "1")
-    with engine.begin() as connection:
-        connection.exec_driver_sql("ALTER TABLE gone RENAME TO entries")
-    engine.dispose()
     TraceServiceStub(channel).Export(request(span()), timeout=60)
     assert len(entries(exporter.ledger)) == 1
 

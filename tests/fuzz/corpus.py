@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from spanledger_instrumentation import body, rate_limits
+from tests.exporter.otlp_requests import CHAT, document, request, span
 from tests.fuzz.source import written
 from tests.fuzz.targets import CONTENT_TYPES, ROUTES, WIRES
 
@@ -151,6 +152,14 @@ def _spelt(segment: str | None) -> str:
     )
 
 
+def _traces() -> Iterator[bytes]:
+    failed = span({**CHAT, "gen_ai.usage.cost.amount": 0.25, "openai.response.service_tier": "flex"}, failed=True)
+    for spans in ([span()], [failed, span({"http.method": "GET"}), span()]):
+        sent = request(*spans)
+        yield written(0, content=sent.SerializeToString())
+        yield written(1, content=json.dumps(document(sent)).encode())
+
+
 _SEEDS: Final[Mapping[str, Callable[[], Iterator[bytes]]]] = {
     "answers": _bodies,
     "bodies": _bodies,
@@ -164,6 +173,7 @@ _SEEDS: Final[Mapping[str, Callable[[], Iterator[bytes]]]] = {
     "hidings": _hidings,
     "limits": _limits,
     "requests": _requests,
+    "traces": _traces,
 }
 
 

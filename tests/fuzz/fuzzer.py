@@ -1,4 +1,4 @@
-"""Atheris (libFuzzer for Python), which tries what reaches new branches of the instrumentation."""
+"""Atheris (libFuzzer for Python), which tries what reaches new branches of either half."""
 
 import hashlib
 import os
@@ -22,6 +22,7 @@ NAMES: Final = (
     "hidings",
     "limits",
     "requests",
+    "traces",
 )
 """Of the targets, which are imported only once their branches are counted."""
 INPUT_BYTES_MAX: Final = 16 * 1024
@@ -33,7 +34,7 @@ def fuzz(names: Iterable[str], seconds: int, seed: int, corpus: Path, artifacts:
     """Fuzz targets, one after the other; give the highest status, 0 unless something broke."""
     import atheris  # where it has wheels
 
-    with atheris.instrument_imports(include=["spanledger_instrumentation"]):
+    with atheris.instrument_imports(include=["spanledger_instrumentation", "spanledger_exporter"]):
         from tests.fuzz import targets  # noqa: F401 - its imports are instrumented
     # The fuzzer ends its process: each target has one, and what is imported is imported once.
     return max(_forked(atheris, name, (seconds, seed), corpus / name, artifacts, scratch / name) for name in names)

@@ -7,13 +7,23 @@ is a second opinion (the whole document, the JSON parser, zlib) it must not be c
 import json
 import re
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any, Final, cast
 
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
+from prometheus_client import CollectorRegistry
 
+from spanledger_exporter import dialects, fragments, otlp, otlp_json
+from spanledger_exporter.committer import Committed
+from spanledger_exporter.dead_letters import DeadLetter
+from spanledger_exporter.errors import RejectedError
+from spanledger_exporter.genai_prices_book import packaged_book
+from spanledger_exporter.metrics import IngestMetrics
+from spanledger_exporter.pipeline import Pipeline
+from spanledger_exporter.records import PricedRecord
 from spanledger_instrumentation import batches, body, fence, form, late, opening, report, response_head
 from spanledger_instrumentation.body import Body
 from spanledger_instrumentation.credentials import Credential, credential_of
@@ -365,6 +375,53 @@ def _outgoing(method: str, target: bytes, headers: Mapping[str, str], content: b
     )
 
 
+_BOOK: Final = packaged_book()
+
+
+class _Checking:
+    """Takes what the exporter's pipeline submits, and holds it to what a ledger can keep."""
+
+    def submit(self, records: Sequence[PricedRecord], letters: Sequence[DeadLetter], _aside: object) -> Any:
+        for each in records:
+            call = each.record
+            _check_columns({**call._asdict(), **call.profile._asdict(), **call.usage._asdict(), **each.price._asdict()})
+        for letter in letters:
+            assert letter.body is None or otlp.decode(letter.body, frozenset()) is not None
+        done: Future[Committed] = Future()
+        done.set_result(Committed(len(records)))
+        return done
+
+
+def _check_columns(row: Mapping[str, object]) -> None:
+    for name, value in row.items():
+        if isinstance(value, str):
+            value.encode()
+            assert "\0" not in value, name
+        elif isinstance(value, int):
+            assert -_INT64 <= value < _INT64, name
+
+
+_PIPELINE: Final = Pipeline(
+    _Checking().submit, _BOOK, IngestMetrics(CollectorRegistry()), in_flight_bytes_max=_INT64, poison_tries_max=_INT64
+)
+
+
+def traces(source: Source) -> None:
+    """An OTLP request in JSON or protobuf: taken or rejected, and what is taken fits into a ledger."""
+    try:
+        body = source.content
+        if source.flag(0, 0):
+            body = otlp_json.convert(body, dialects.WANTED, dialects.WANTED_RESOURCE).body
+        receipt = _PIPELINE.accept(body).result()
+    except RejectedError:
+        return
+    assert len(receipt.message) < 2000
+    spans = list(fragments.fragments(body))
+    assert len(spans) == receipt.accepted + receipt.duplicates + receipt.ignored + receipt.rejected
+    for each in spans:
+        otlp.decode(each.kept(dialects.WANTED, dialects.WANTED_RESOURCE), dialects.RESOURCE_ATTRIBUTES)
+
+
 TARGETS: Final[Mapping[str, Callable[[Source], None]]] = {
     target.__name__: target
     for target in (
@@ -380,6 +437,7 @@ TARGETS: Final[Mapping[str, Callable[[Source], None]]] = {
         hidings,
         limits,
         requests,
+        traces,
     )
 }
 

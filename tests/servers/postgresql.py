@@ -6,13 +6,13 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
 
-from tests.servers.process import Server, free_port, require
+from tests.servers.process import TIMEOUT_S, Server, free_port, require
 
 USER = "spanledger"
 DEBIAN = "usr/lib/postgresql/*/bin"
@@ -23,9 +23,10 @@ SYSTEM_USER = "postgres" if os.geteuid() == 0 else None
 class Cluster:
     """A running cluster; superuser `spanledger`, no password, on loopback only."""
 
-    def __init__(self, server: Server, port: int) -> None:
-        self.server = server
+    def __init__(self, start: Callable[[], Server], port: int) -> None:
+        self._start = start
         self.port = port
+        self.server = self._started()
         self._names = (f"test_{number}" for number in itertools.count(1))
 
     def url(self, database: str) -> str:
@@ -46,6 +47,17 @@ class Cluster:
         """Run a statement of the test's own, outside any transaction, in the database `postgres`."""
         with psycopg.connect(self._dsn(), autocommit=True) as connection:
             connection.execute(statement.encode())
+
+    def crash(self) -> None:
+        """End every process at once, as `pg_ctl stop -m immediate` does, and start again: the cluster recovers."""
+        self.server.process.send_signal(signal.SIGQUIT)
+        self.server.process.wait(TIMEOUT_S)
+        self.server = self._started()
+
+    def _started(self) -> Server:
+        server = self._start()
+        server.wait_until(self.ready)
+        return server
 
     def ready(self) -> bool:
         """Say whether the cluster accepts connections."""
@@ -70,15 +82,17 @@ def running(*, fsync: bool = False) -> Generator[Cluster]:
             shutil.chown(folder, SYSTEM_USER, SYSTEM_USER)
         _initialise(programs, folder)
         port = free_port()
-        with Server(
-            _command(programs, folder, port, fsync=fsync),
-            log=folder / "log",
-            user=SYSTEM_USER,
-            stop_signal=signal.SIGINT,
-        ) as server:  # fast shutdown: it does not wait for clients
-            cluster = Cluster(server, port)
-            server.wait_until(cluster.ready)
+        command = _command(programs, folder, port, fsync=fsync)
+
+        def start() -> Server:
+            # SIGINT is the fast shutdown: it does not wait for clients.
+            return Server(command, log=folder / "log", user=SYSTEM_USER, stop_signal=signal.SIGINT)
+
+        cluster = Cluster(start, port)
+        try:
             yield cluster
+        finally:
+            cluster.server.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

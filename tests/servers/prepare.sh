@@ -37,6 +37,23 @@ if [ -n "$packages" ]; then
   fi
 fi
 
+# The senders that the exporter is tried with: the packages of Node.js, as locked, and a collector in Rust from PyPI.
+if has npm && ! cmp -s tests/interop/package-lock.json .cache/node/package-lock.json; then
+  say "installing the senders for Node.js from their lock file into .cache/node (once)"
+  rm -rf .cache/node
+  mkdir .cache/node
+  cp tests/interop/package.json tests/interop/package-lock.json .cache/node
+  (cd .cache/node && npm ci --no-audit --no-fund) >.cache/node.log 2>&1 \
+    || { rm -rf .cache/node; say "that failed (.cache/node.log): the tests that want them are skipped"; }
+fi
+if [ ! -e .cache/rotel/.ready ]; then
+  say "installing rotel, a collector in Rust, from PyPI into .cache/rotel (once)"
+  rm -rf .cache/rotel
+  { .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --target .cache/rotel rotel==0.0.1a15 \
+    && touch .cache/rotel/.ready; } >.cache/rotel.log 2>&1 \
+    || { rm -rf .cache/rotel; say "that failed (.cache/rotel.log): the tests that want it are skipped"; }
+fi
+
 if [ "${1:-}" = --build ] && ! .venv/bin/python tests/collector/build.py --ready >/dev/null; then
   say "building the collector in the background, once, some minutes (.cache/otelcol.log)"
   .venv/bin/python tests/collector/build.py >.cache/otelcol.log 2>&1 </dev/null &

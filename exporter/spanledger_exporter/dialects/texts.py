@@ -1,0 +1,20 @@
+"""Attribute values -> texts that may be stored."""
+
+from spanledger_exporter.keyvalues import AttributeValue
+
+_TEXT_CHARS_MAX = 512
+
+
+def text(value: AttributeValue | None) -> str | None:
+    """Return a non-empty text of bounded length. PostgreSQL stores no NUL characters, so none gets that far."""
+    if not isinstance(value, str):
+        return None
+    return value.replace("\x00", "")[:_TEXT_CHARS_MAX] or None
+
+
+def texts(value: AttributeValue | None) -> str | None:
+    """Return a list of texts as one, and one that is written as JSON like a list."""
+    if isinstance(value, str):
+        listed = value[1:-1].split(",") if value[:1] == "[" and value[-1:] == "]" else [value]
+        return text(",".join(item.strip().strip("\"'") for item in listed))
+    return text(",".join(item for item in value if isinstance(item, str))) if isinstance(value, list) else None

@@ -1,0 +1,29 @@
+"""The two numbers that all writers of a ledger share: how many commits there were, and what retention has deleted.
+
+Whoever writes counts its commit first: on PostgreSQL that makes the writers take turns, and a writer that finds more
+commits than its own knows that it has to look at what others did. SQLite has one writer at a time anyway.
+"""
+
+from sqlalchemy import Connection, select, update
+
+from spanledger_exporter.schema import ledger_state
+
+_NAME = ledger_state.c.name
+_VALUE = ledger_state.c.value
+
+
+def count_commit(connection: Connection) -> int:
+    """Count this transaction among the commits, which makes other writers wait for it; return its number."""
+    count = update(ledger_state).where(_NAME == "revision").values(value=_VALUE + 1)
+    return connection.execute(count.returning(_VALUE)).scalar_one()
+
+
+def floor_ns(connection: Connection) -> int:
+    """Return the time before which nothing is accepted any more, because retention has deleted it."""
+    return connection.execute(select(_VALUE).where(_NAME == "floor_ns")).scalar_one()
+
+
+def raise_floor(connection: Connection, to_ns: int) -> int:
+    """Move the floor up, never down; return where it is now."""
+    connection.execute(update(ledger_state).where(_NAME == "floor_ns", to_ns > _VALUE).values(value=to_ns))
+    return floor_ns(connection)
