@@ -1,6 +1,7 @@
 """The quick way of understanding a span comes to what stock protobuf and the long way come to."""
 
 from collections.abc import Callable
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -121,25 +122,39 @@ def varint(number: int) -> bytes:
     return raw + bytes((number,))
 
 
+def stock(raw: bytes) -> tuple[str, Any]:
+    """What protobuf's own class reads of an attribute; of a long text the beginning, whatever follows.
+
+    Raises: DecodeError or UnicodeDecodeError, by protobuf's version.
+    """
+    try:
+        pair = KeyValue.FromString(raw)
+    except Exception:
+        if len(raw) <= keyvalues.TEXT_BYTES_MAX:
+            raise
+        return keyvalues.read(raw)
+    kind = pair.value.WhichOneof("value")
+    value = keyvalues.read(raw)[1] if kind == "array_value" else getattr(pair.value, kind) if kind else None
+    if isinstance(value, str) and len(raw) > keyvalues.TEXT_BYTES_MAX:
+        value = value[: keyvalues.TEXT_BYTES_MAX]
+    return pair.key, value
+
+
 def by_the_book(raws: list[bytes], source: otlp.Source, found: otlp.Span) -> UsageRecord | None:
     """What stock protobuf reads, understood without any memory."""
     shared: Attributes = {}
     own: Attributes = {}
     for raw in raws:
         try:
-            pair = KeyValue.FromString(raw)
-        except Exception:  # noqa: BLE001 -- DecodeError or UnicodeDecodeError, by protobuf's version
+            key, value = stock(raw)
+        except Exception:  # noqa: BLE001 -- one of the two errors
             continue
-        kind = pair.value.WhichOneof("value")
-        value = keyvalues.read(raw)[1] if kind == "array_value" else getattr(pair.value, kind) if kind else None
-        if isinstance(value, str) and len(raw) > keyvalues.TEXT_BYTES_MAX:
-            value = value[: keyvalues.TEXT_BYTES_MAX]
         if value is None or isinstance(value, bytes):
             continue
-        if pair.key in SHARED_ATTRIBUTES:
-            shared[pair.key] = value
-        elif pair.key in OWN_ATTRIBUTES | ANSWER_ATTRIBUTES:
-            own[pair.key] = value
+        if key in SHARED_ATTRIBUTES:
+            shared[key] = value
+        elif key in OWN_ATTRIBUTES | ANSWER_ATTRIBUTES:
+            own[key] = value
     plan = plan_of(source, found.failed, shared, own)
     if plan is None:
         return None
