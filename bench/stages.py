@@ -23,6 +23,7 @@ sys.path.insert(0, str(ROOT))
 sys.path.insert(0, str(ROOT / "bench"))
 
 import ingest  # noqa: E402 -- the folder of the benchmarks is no package
+from traffic.spans import Tally, bodies  # noqa: E402
 
 GROUP: Final = 8
 """Requests that one transaction gathers."""
@@ -56,10 +57,10 @@ def measure(rounds: int, databases: Sequence[str]) -> dict[str, float]:
         first, base_ns = 0, time.time_ns() - 3600 * 10**9
         for _ in range(rounds + 1):  # the first warms up
             count = ingest.BATCH * GROUP
-            bodies = list(ingest.bodies(first, count, ingest.BATCH, base_ns, ingest.Tally()))
+            requests = list(bodies(first, count, ingest.BATCH, base_ns, Tally()))
             first += count
             batches = timed(
-                "decode", count, lambda raws: [otlp.decode(raw, RESOURCE_ATTRIBUTES) for raw in raws], bodies
+                "decode", count, lambda raws: [otlp.decode(raw, RESOURCE_ATTRIBUTES) for raw in raws], requests
             )
             spans = [batch.spans for batch in batches]
             understood = timed("understand", count, lambda groups: [understand(group) for group in groups], spans)

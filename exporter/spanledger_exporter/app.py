@@ -93,6 +93,7 @@ class App:
             registry,
             ledger.totals(),
             lambda: ledger.folded,
+            window_forgotten=lambda: ledger.window_forgotten,
             marks=ledger.held_counters(),
             hold=ledger.hold_counters,
         )
@@ -116,7 +117,7 @@ class App:
         )
         following = asyncio.create_task(_follow(prices, ledger, pipeline, config.prices_poll_s))
         stack.callback(following.cancel)
-        ingest.watch_in_flight(lambda: pipeline.in_flight_bytes)
+        ingest.watch(in_flight_bytes=lambda: pipeline.in_flight_bytes, forgotten_plans=lambda: pipeline.forgotten_plans)
         size = config.request_bytes_max
         pages = admin(registry, _ready(ledger, committer), gate)
         metrics = await self._serve(pages, certificates, "metrics", config.metrics)

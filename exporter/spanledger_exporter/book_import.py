@@ -36,10 +36,15 @@ def book_from(origin: str) -> PriceBook:
     content = _fetched(origin) if "://" in origin else _read(origin)
     try:
         document = json.loads(content)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise RejectedError(f"{origin} is no JSON: {exc}") from exc
-    book = PriceBook(_document(document, origin))
-    problems = list(_problems(book))
+    try:
+        book = PriceBook(_document(document, origin))
+        problems = list(_problems(book))
+    except RejectedError:
+        raise
+    except Exception as exc:  # a document from outside can be wrong in every way; the answer is to refuse it
+        raise RejectedError(f"{origin} is no price book: {type(exc).__name__}: {exc}") from exc
     if problems:
         raise RejectedError("\n".join([f"{origin} is no price book:", *problems[:_PROBLEMS_SHOWN_MAX]]))
     return book

@@ -348,7 +348,10 @@ def _from_file(path: str | None, problems: list[str]) -> dict[str, tuple[str, st
     except OSError as exc:
         problems.append(f"configuration file {path}: {exc.strerror}")
         return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+    except (
+        ValueError,
+        RecursionError,
+    ) as exc:  # also a number of too many digits, or too deep a nesting
         problems.append(f"configuration file {path}: not TOML: {exc}")
         return {}
     settings = {setting.key: setting for setting in SETTINGS}

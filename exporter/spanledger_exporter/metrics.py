@@ -58,6 +58,11 @@ class IngestMetrics:
             "Bytes of requests that are accepted and not committed yet.",
             registry=registry,
         )
+        self._forgotten_plans = Gauge(
+            "spanledger_forgotten_price_plans",
+            "Price plans (of a model, tier and account) that were forgotten because there were too many.",
+            registry=registry,
+        )
         self._reload_failures = Counter(
             "spanledger_reload_failures",
             "Changes of files that cannot be used; what they said before stays in force.",
@@ -75,9 +80,10 @@ class IngestMetrics:
         for reason in get_args(RefusalReason):
             self._figures.labels(reason)
 
-    def watch_in_flight(self, in_flight_bytes: Callable[[], int]) -> None:
-        """Show how much is accepted and not committed yet."""
+    def watch(self, *, in_flight_bytes: Callable[[], int], forgotten_plans: Callable[[], int]) -> None:
+        """Show how much is accepted and not committed yet, and how many price plans were forgotten."""
         self._in_flight.set_function(in_flight_bytes)
+        self._forgotten_plans.set_function(forgotten_plans)
 
     def answered(self, transport: str, answer: str) -> None:
         """Count one request by the answer that it got."""
@@ -121,6 +127,7 @@ class LedgerMetrics:
         totals: Mapping[Cell, Sums],
         folded: Callable[[], int],
         *,
+        window_forgotten: Callable[[], int] = lambda: 0,
         marks: Marks | None = None,
         hold: Callable[[Marks], None] = lambda _marks: None,
     ) -> None:
@@ -133,6 +140,12 @@ class LedgerMetrics:
             registry=registry,
         )
         gauge.set_function(folded)
+        forgotten = Gauge(
+            "spanledger_window_forgotten_calls",
+            "Calls since the start that left the window in which another report of them would be recognised.",
+            registry=registry,
+        )
+        forgotten.set_function(window_forgotten)
         self._commit_duration = Histogram(
             "spanledger_commit_duration_seconds",
             "Time of one ledger transaction.",

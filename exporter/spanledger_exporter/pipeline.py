@@ -53,6 +53,7 @@ class Pipeline:
     ) -> None:
         self._submit = submit
         self._pricer = Pricer(book)
+        self._plans_forgotten_before = 0  # by pricers of earlier books
         self._metrics = metrics
         self._in_flight_bytes_max = in_flight_bytes_max
         self._poison_tries_max = poison_tries_max
@@ -184,7 +185,13 @@ class Pipeline:
 
     def price_with(self, book: PriceBook) -> None:
         """Price what comes from now on with another price book, which the ledger keeps already."""
+        self._plans_forgotten_before += self._pricer.forgotten
         self._pricer = Pricer(book)
+
+    @property
+    def forgotten_plans(self) -> int:
+        """How many price plans were forgotten because there were too many."""
+        return self._plans_forgotten_before + self._pricer.forgotten
 
     def close(self) -> None:
         """Refuse what comes from now on; what was accepted goes on to its commit."""

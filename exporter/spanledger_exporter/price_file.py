@@ -34,7 +34,10 @@ def read(path: str) -> dict[str, Any]:
         document = tomllib.loads(Path(path).read_text(encoding="utf-8"), parse_float=Decimal)
     except OSError as exc:
         raise ConfigError([f"price file {path}: {exc.strerror}"]) from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+    except (
+        ValueError,
+        RecursionError,
+    ) as exc:  # also a number of too many digits, or too deep a nesting
         raise ConfigError([f"price file {path}: not TOML: {exc}"]) from exc
     reader = _Reader(path)
     layers = reader.layers(document)
@@ -153,7 +156,7 @@ class _Reader:
         return {"start": f"{hours[1]}:00", "end": f"{hours[2]}:00"}
 
     def _weekdays(self, days: Any) -> list[int]:
-        if not isinstance(days, list) or not days or any(day not in _DAYS for day in cast("list[Any]", days)):
+        if not isinstance(days, list) or not days or any(day not in [*_DAYS] for day in cast("list[Any]", days)):
             self._problem(f"weekdays must be a list of {', '.join(_DAYS)}, not {days!r}")
             return []
         return sorted({_DAYS[day] for day in cast("list[str]", days)})
@@ -184,8 +187,8 @@ class _Reader:
         return found
 
     def _tiered(self, name: str, price: dict[str, Any]) -> dict[str, Any]:
-        tiers = cast("list[Any]", price.get("tiers", []))
-        if set(price) != {"base", "tiers"} or not all(_is_pair(each) for each in tiers):
+        tiers = cast("list[Any]", price.get("tiers"))
+        if set(price) != {"base", "tiers"} or not isinstance(tiers, list) or not all(map(_is_pair, tiers)):
             self._problem(f"{name} must be such as {{ base = 1.25, tiers = [[200000, 2.5]] }}")
             return {"base": "0", "tiers": []}
         starts = [start for start, _ in tiers]

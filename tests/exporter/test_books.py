@@ -148,6 +148,9 @@ def test_litellm_s_off_peak_windows_are_kept(tmp_path: Path, at: str, usd: float
         ('{"source": "x", "providers": [{"id": "a", "fallbacks": [], "models": [{"id": "m"}]}]}', "a/m: KeyError"),
         (json.dumps(small(input_mtok="-1")), "acme/one: a price is below 0"),
         (json.dumps(small(input_mtok="much")), "acme/one: ValueError"),
+        ('{"m": {"litellm_provider": "openai", "tiered_pricing": [{"range": 3}]}}', "is no price book: TypeError"),
+        ('{"m": {"litellm_provider": "openai", "tiered_pricing": 3}}', "is no price book: TypeError"),
+        ("[" * 100_000, "is no JSON"),
     ],
 )
 def test_what_is_no_price_book_is_refused(tmp_path: Path, content: str, said: str) -> None:

@@ -46,7 +46,10 @@ def test_every_problem_is_reported_at_once(tmp_path: Path) -> None:
     assert len(raised.value.problems) == 8
 
 
-@pytest.mark.parametrize(("content", "said"), [("not toml", "not TOML"), (None, "No such file")])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("not toml", "not TOML"), (f"a = 1{'0' * 5000}", "not TOML"), (None, "No such file")],
+)
 def test_an_unreadable_file_is_a_problem(tmp_path: Path, content: str | None, said: str) -> None:
     file = tmp_path / "spanledger.toml"
     if content is not None:

@@ -163,7 +163,7 @@ provider = 3
 multiplier = -1
 from = "2026-01-01"
 hours = "25:00-26:00"
-weekdays = ["someday"]
+weekdays = ["someday", ["sat"]]
 colour = "blue"
 [[override]]
 name = "twice"
@@ -175,7 +175,7 @@ from = 2026-01-02
 [[model]]
 name = "m"
 match = "m*"
-prices = { input_tokens = 1, output_mtok = { base = 1 }, input_mtok = { base = 1, tiers = [[3, 1], [2, 1]] } }
+prices = { input_tokens = 1, output_mtok = { base = 1, tiers = 5 }, input_mtok = { base = 1, tiers = [[3, 1], [2, 1]]} }
 change = [{ prices = {} }]
 tiers = 3
 [[deployment]]
@@ -196,7 +196,16 @@ name = "d"
         assert part in said, part
 
 
-@pytest.mark.parametrize(("content", "said"), [(None, "No such file"), ("= 1", "not TOML"), (b"\xff", "not TOML")])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "No such file"),
+        ("= 1", "not TOML"),
+        (b"\xff", "not TOML"),
+        (f"a = 1{'0' * 5000}", "not TOML"),
+        (f"a = {'[' * 5000}", "not TOML"),
+    ],
+)
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: Any, said: str) -> None:
     path = tmp_path / "prices.toml"
     if content is not None:
