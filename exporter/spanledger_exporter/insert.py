@@ -1,10 +1,14 @@
 """The kinds of insert that the ledger needs, alike on SQLite and PostgreSQL."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
 
 from sqlalchemy import Connection, Table
 from sqlalchemy.dialects import postgresql, sqlite
+
+_ROWS_IN_STATEMENT: Final = 64
+"""Of one size, so that SQLite parses the statement once; the rows that are left over go one by one."""
 
 
 def insert_ignore(connection: Connection, table: Table, key: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
@@ -39,6 +43,48 @@ def insert_or_replace(
     statement = _insert(connection, table)
     values = {name: statement.excluded[name] for name in rows[0] if name not in key}
     connection.execute(statement.on_conflict_do_update(index_elements=key, set_=values), rows)
+
+
+def add_sums(connection: Connection, table: Table, key: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert rows of sums; where the key is there already, add each number to what is there.
+
+    Shape: tuples in the order of the table's columns, each key once. Every commit comes through here with hundreds of
+    them, hence no statement of SQLAlchemy's, which would take each row apart.
+    """
+    if not rows:
+        return
+    if connection.dialect.name == "postgresql":
+        columns = [list(values) for values in zip(*rows, strict=True)]
+        connection.exec_driver_sql(_adding_arrays(table, tuple(key)), tuple(columns))
+        return
+    whole = len(rows) // _ROWS_IN_STATEMENT * _ROWS_IN_STATEMENT
+    for start in range(0, whole, _ROWS_IN_STATEMENT):
+        values = [value for row in rows[start : start + _ROWS_IN_STATEMENT] for value in row]
+        connection.exec_driver_sql(_adding_rows(table, tuple(key), _ROWS_IN_STATEMENT), tuple(values))
+    if whole < len(rows):
+        connection.exec_driver_sql(_adding_rows(table, tuple(key), 1), list(rows[whole:]))
+
+
+@lru_cache(maxsize=64)
+def _adding_rows(table: Table, key: tuple[str, ...], rows: int) -> str:
+    places = f"({', '.join('?' * len(table.columns))})"
+    return " ".join((_into(table), "VALUES", ", ".join([places] * rows), _or_add(table, key)))
+
+
+@lru_cache(maxsize=64)
+def _adding_arrays(table: Table, key: tuple[str, ...]) -> str:
+    arrays = ", ".join(f"%s::{column.type.compile(postgresql.dialect())}[]" for column in table.columns)
+    return " ".join((_into(table), "SELECT * FROM unnest(", arrays, ")", _or_add(table, key)))
+
+
+def _into(table: Table) -> str:
+    return f"INSERT INTO {table.name} ({', '.join(table.columns.keys())})"
+
+
+def _or_add(table: Table, key: tuple[str, ...]) -> str:
+    added = (column.name for column in table.columns if column.name not in key)
+    sums = ", ".join(f"{name} = {table.name}.{name} + excluded.{name}" for name in added)
+    return f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {sums}"
 
 
 def _insert(connection: Connection, table: Table) -> Any:

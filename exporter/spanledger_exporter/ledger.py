@@ -147,10 +147,9 @@ class Ledger:
     def append(self, records: Sequence[PricedRecord], letters: Sequence[DeadLetter] = ()) -> Appended:
         """Commit the calls that are not in the ledger yet, with their sums, and dead letters, in one transaction."""
         now_ns = self._clock_ns()
-        by_key = {priced.record.key: priced for priced in reversed(records)}
+        by_key = {priced[0][:3]: priced for priced in reversed(records)}
         # In the order of the keys, which is that of the index: the pages that a batch touches lie side by side.
-        batch = [by_key[key] for key in sorted(by_key)]
-        batch, implausible = _plausible(batch, now_ns)
+        batch, implausible = _plausible([by_key[key] for key in sorted(by_key)], now_ns)
         floor = self._seen.floor_ns  # what is before it needs no partition: it will be refused
         self._entries.prepare(priced.record.end_ns for priced in batch if priced.record.end_ns >= floor)
         seen = self._seen
@@ -176,7 +175,7 @@ class Ledger:
 
     def refused(self, records: Sequence[PricedRecord]) -> Sequence[Refused]:
         """Return those that an append would refuse for their time now; nothing is written."""
-        batch, implausible = _plausible(records, self._clock_ns())
+        batch, implausible = _plausible(sorted(records, key=_key), self._clock_ns())
         with self._database.read() as connection:
             return (*implausible, *_kept(batch, floor_ns(connection))[1])
 
@@ -184,7 +183,9 @@ class Ledger:
         self, connection: Connection, batch: Sequence[PricedRecord], seen: "_Seen", now_ns: int
     ) -> tuple[Appended, Callable[[], None], "_Seen"]:
         moves = Moves()
-        folded_before = self._entries.folded(connection, [priced.record.key for priced in batch])
+        # As long as nobody has committed a report beside an entry's own, none of these can be one.
+        keys = [priced[0][:3] for priced in batch] if seen.report_id else []
+        folded_before = self._entries.folded(connection, keys)
         other: dict[Key, Became] = dict.fromkeys(folded_before, "duplicate")
         if folded_before:
             batch = [priced for priced in batch if priced.record.key not in folded_before]
@@ -342,10 +343,15 @@ def _last(connection: Connection, column: Any) -> int:  # a column of any table
     return connection.execute(select(func.coalesce(func.max(column), 0))).scalar_one()
 
 
-def _plausible(batch: Sequence[PricedRecord], now_ns: int) -> tuple[list[PricedRecord], list[Refused]]:
+def _key(priced: PricedRecord) -> Key:
+    return priced.record.key
+
+
+def _plausible(batch: list[PricedRecord], now_ns: int) -> tuple[list[PricedRecord], list[Refused]]:
+    """Sort out what a wrong clock has dated, from records in the order of their ends."""
     latest_ns = now_ns + _FUTURE_NS_MAX
-    if all(_EARLIEST_NS <= priced.record.end_ns <= latest_ns for priced in batch):
-        return list(batch), []
+    if not batch or (batch[0].record.end_ns >= _EARLIEST_NS and batch[-1].record.end_ns <= latest_ns):
+        return batch, []
     kept: list[PricedRecord] = []
     refused: list[Refused] = []
     for priced in batch:
@@ -359,7 +365,8 @@ def _plausible(batch: Sequence[PricedRecord], now_ns: int) -> tuple[list[PricedR
 
 
 def _kept(batch: Sequence[PricedRecord], floor_ns: int) -> tuple[Sequence[PricedRecord], list[Refused]]:
-    if not floor_ns or all(priced.record.end_ns >= floor_ns for priced in batch):
+    """Sort out what ends before retention's floor, from records in the order of their ends."""
+    if not batch or batch[0].record.end_ns >= floor_ns:
         return batch, []
     detail = "the span ends before what retention has deleted, so that nobody can tell whether it was counted"
     expired = [Refused(priced, "too_old", detail) for priced in batch if priced.record.end_ns < floor_ns]

@@ -187,8 +187,9 @@ class _Reader:
         return found
 
     def _tiered(self, name: str, price: dict[str, Any]) -> dict[str, Any]:
-        tiers = cast("list[Any]", price.get("tiers"))
-        if set(price) != {"base", "tiers"} or not isinstance(tiers, list) or not all(map(_is_pair, tiers)):
+        said = price.get("tiers")
+        tiers: list[Any] = cast("list[Any]", said) if isinstance(said, list) else [said]
+        if set(price) != {"base", "tiers"} or not all(map(_is_pair, tiers)):
             self._problem(f"{name} must be such as {{ base = 1.25, tiers = [[200000, 2.5]] }}")
             return {"base": "0", "tiers": []}
         starts = [start for start, _ in tiers]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, Table, delete, func, select
 
 from spanledger_exporter.cells import Cell
-from spanledger_exporter.insert import insert_or_add
+from spanledger_exporter.insert import add_sums
 from spanledger_exporter.profiles import Numbered
 from spanledger_exporter.records import PricedRecord, Usage
 from spanledger_exporter.schema import DIMENSIONS, ROLLUP_SUMS, cells, rollup_hours, rollup_minutes
@@ -113,8 +113,7 @@ def forget_minutes(connection: Connection, now_ns: int) -> None:
 
 def _write(connection: Connection, table: Table, time: str, moves: Mapping[tuple[int, int], Sums]) -> None:
     # In one order everywhere, so that two writers can never wait for each other.
-    rows = [_row(time, *key, moves[key]) for key in sorted(moves)]
-    insert_or_add(connection, table, (time, "cell_id"), rows)
+    add_sums(connection, table, (time, "cell_id"), [(*key, *_row(moves[key])) for key in sorted(moves)])
 
 
 def sums_of(priced: PricedRecord) -> Sums:
@@ -143,6 +142,7 @@ def figures_of(priced: PricedRecord) -> tuple[int, int, int, int, int, int, int]
 
 assert Usage._fields[:4] == ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")
 assert Usage._fields[8] == "reasoning_tokens"
+assert (*Sums._fields[:-1], "cost_micro_usd", "cost_rest_pusd") == ROLLUP_SUMS
 
 
 def unreported(usage_status: str, price_status: str) -> bool:
@@ -164,7 +164,6 @@ def sums_of_row(row: Iterable[int]) -> Sums:
     return Sums._make([*counts, micro_usd * _PUSD_PER_MICRO_USD + rest_pusd])
 
 
-def _row(time: str, time_s: int, cell_id: int, sums: Sums) -> Mapping[str, int]:
-    values = sums._asdict()
-    micro_usd, rest_pusd = divmod(values.pop("cost_pusd"), _PUSD_PER_MICRO_USD)
-    return {time: time_s, "cell_id": cell_id, **values, "cost_micro_usd": micro_usd, "cost_rest_pusd": rest_pusd}
+def _row(sums: Sums) -> tuple[int, ...]:
+    """Return sums in the order of `ROLLUP_SUMS`."""
+    return (*sums[:-1], *divmod(sums.cost_pusd, _PUSD_PER_MICRO_USD))

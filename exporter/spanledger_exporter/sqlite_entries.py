@@ -49,8 +49,6 @@ class SqliteEntries:
 
     def folded(self, connection: Connection, keys: Sequence[Key]) -> dict[Key, int]:
         """Return the entries of those keys that are reports beside others."""
-        if not connection.exec_driver_sql("SELECT EXISTS(SELECT 1 FROM reports)").scalar():
-            return {}
         found: dict[Key, int] = {}
         for start in range(0, len(keys), _KEYS_MAX):
             found |= _known(connection, "reports", keys[start : start + _KEYS_MAX])
