@@ -8,6 +8,8 @@ import random
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
+from spanledger_exporter.wire import field, varint
+
 SERVICES: Final = 20
 MODELS: Final = ("gpt-4o-mini", "gpt-5-mini", "gpt-5", "gpt-4.1", "gpt-4o")
 NS_BETWEEN: Final = 100_000
@@ -93,21 +95,6 @@ def template(model: str) -> Template:
         raw.index(HASH),
         tuple(places),
     )
-
-
-def varint(number: int) -> bytes:
-    """Encode a number as protobuf does."""
-    encoded = bytearray()
-    while number > 0x7F:
-        encoded.append(number & 0x7F | 0x80)
-        number >>= 7
-    encoded.append(number)
-    return bytes(encoded)
-
-
-def field(number: int, content: bytes) -> bytes:
-    """Encode a field of bytes."""
-    return bytes([number << 3 | 2]) + varint(len(content)) + content
 
 
 class Tally:
