@@ -107,7 +107,7 @@ def document(record: UsageRecord) -> dict[str, Any]:
     """A record without what differs from run to run, and without what is not reported."""
     shared = record.profile._replace(server_address=None)._asdict()
     values = record._asdict() | {"profile": None, "usage": None, **shared, **record.usage._asdict()}
-    return {name: value for name, value in values.items() if name not in VARYING and value is not None}
+    return {name: value for name, value in values.items() if name not in VARYING and value not in (None, ())}
 
 
 FIGURES = (

@@ -57,6 +57,16 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cut-rate", metavar="SHARE", type=share, default=0.0, help="share of streams that the provider breaks off"
     )
+    parser.add_argument(
+        "--budget-usd", metavar="USD", type=positive, default=0.05, help="the budget that warns, default 0.05"
+    )
+    parser.add_argument(
+        "--budget-reviews",
+        metavar="N",
+        type=count,
+        default=20,
+        help="calls that the budget that refuses allows, default 20",
+    )
     parser.add_argument("--ledger", metavar="URL", help="keep the entries here; default is a new SQLite file")
     parser.add_argument("--folder", metavar="DIR", help="keep ledger and logs here; default is a new temporary folder")
     parser.add_argument(
@@ -82,6 +92,16 @@ def share(text: str) -> float:
     Raises: ArgumentTypeError, which argparse shows with the flag.
     """
     return _number(text, lambda value: 0 <= value <= 1, "between 0 and 1")
+
+
+def count(text: str) -> int:
+    """Parse a number of calls.
+
+    Raises: ArgumentTypeError, which argparse shows with the flag.
+    """
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 2**31):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
+    return int(text)
 
 
 def seconds(text: str) -> float:

@@ -11,13 +11,15 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from types import FrameType
 
 from rich.console import Console
 
+from spanledger_demo.budgets import pager
 from spanledger_demo.processes import Child, DemoError, Processes, wait_until
 from spanledger_demo.reconciliation import Metrics, Reconciliation, ledger_side, provider_side, reconcile
 from spanledger_demo.stage import SERVICE, Options, Stage, check_needed, set_stage, start_service
@@ -71,8 +73,9 @@ def run(args: argparse.Namespace) -> int:
     interrupt = Interrupt()
     try:
         check_needed()
-        options = _options(args)
-        performance = _play(options, console, interrupt)
+        with pager() as (url, pages):
+            options = _options(args, url)
+            performance = _play(options, console, interrupt, pages)
     except DemoError as exc:
         sys.stderr.write(f"spanledger demo: {exc}\n")
         return 2
@@ -83,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     return 0 if performance.reconciliation.match and not performance.problems else 1
 
 
-def _options(args: argparse.Namespace) -> Options:
+def _options(args: argparse.Namespace, pager_url: str) -> Options:
     folder = Path(args.folder or tempfile.mkdtemp(prefix="spanledger-demo-")).absolute()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -98,17 +101,21 @@ def _options(args: argparse.Namespace) -> Options:
         ledger=args.ledger or f"sqlite:///{folder / 'ledger.db'}",
         collector=args.collector,
         folder=folder,
+        budget_usd=args.budget_usd,
+        budget_reviews=args.budget_reviews,
+        pager_url=pager_url,
     )
 
 
-def _play(options: Options, console: Console, interrupt: Interrupt) -> Performance:
+def _play(options: Options, console: Console, interrupt: Interrupt, pages: SimpleQueue[str]) -> Performance:
     """Start everything, look on while the service works, and compare both sides when all is written."""
     with Processes(options.folder) as processes:
         with console.status("Starting the provider and the exporter ..."):
             stage = set_stage(processes, options)
         _introduce(stage, options, console)
         with Reader(stage.ledger) as reader:
-            return _perform(processes, stage, options, LedgerWindow(reader, service=SERVICE), console, interrupt)
+            window = LedgerWindow(reader, service=SERVICE)
+            return _perform(processes, stage, options, window, console, interrupt, pages)
 
 
 def _perform(
@@ -118,14 +125,16 @@ def _perform(
     window: LedgerWindow,
     console: Console,
     interrupt: Interrupt,
+    pages: SimpleQueue[str],
 ) -> Performance:
     started_s = time.monotonic()
     before = get_metrics(stage.metrics_url)
     service = start_service(processes, stage, options)
     with control_keys_unseen(), CallView(console) as view:
-        _look_on(service, stage, interrupt, lambda: view.show(window.new()))
+        _look_on(service, stage, interrupt, lambda: view.show(window.new(), _waiting(pages)))
         statuses = {service: _end_service(processes, service, interrupt)}
         _settle(stage, window, before, view)
+        view.show((), _waiting(pages))
     after = get_metrics(stage.metrics_url)
     tally, answers = get_json(f"{stage.provider_url}/tally"), get_json(f"{stage.provider_url}/answers")
     # Whatever is still under way is written before these two have ended, and counts.
@@ -142,6 +151,14 @@ def _perform(
         ),
         seconds=time.monotonic() - started_s,
     )
+
+
+def _waiting(pages: SimpleQueue[str]) -> Iterator[str]:
+    while True:
+        try:
+            yield pages.get_nowait()
+        except Empty:
+            return
 
 
 def _look_on(service: Child, stage: Stage, interrupt: Interrupt, refresh: Callable[[], None]) -> None:
@@ -166,7 +183,7 @@ def _settle(stage: Stage, window: LedgerWindow, before: Metrics, view: CallView)
     def settled() -> bool:
         view.show(window.new())
         calls = get_json(f"{stage.provider_url}/tally")["calls"]
-        return window.seen >= calls and get_metrics(stage.metrics_url).calls - before.calls >= calls
+        return window.answered >= calls and get_metrics(stage.metrics_url).calls - before.calls >= window.seen
 
     wait_until(settled, COLLECTOR_SETTLE_DEADLINE_S if stage.collector else SETTLE_DEADLINE_S)
 
@@ -181,6 +198,7 @@ def _introduce(stage: Stage, options: Options, console: Console) -> None:
         f"  spans     {path}, OTLP/gRPC to {stage.otlp}",
         f"  exporter  {stage.metrics_url}",
         f"  ledger    {stage.ledger}",
+        f"  budgets   {options.budget_usd:g} USD a day warns, {options.budget_reviews} calls of the best model refuses",
         f"It calls for {options.seconds:g} seconds; Ctrl-C ends it early.",
         "",
     )
@@ -192,6 +210,7 @@ def _report(options: Options, performance: Performance, console: Console, *, as_
     print_reconciliation(console, result)
     console.print(
         f"Look on:  {shlex.join([_command(), 'report', '--ledger', options.ledger])}\n"
+        f"          {shlex.join([_command(), 'budgets', '--ledger', options.ledger])}\n"
         f"Logs and ledger are kept in {options.folder}",
         highlight=False,
         soft_wrap=True,

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from typing import Any
 
+from spanledger_demo.budgets import refused
+
 Model = tuple[str, str]
 
 
@@ -21,6 +23,7 @@ class Sums:
     calls: int = 0
     errors: int = 0
     unpriced: int = 0
+    refused: int = 0
     input_tokens: int = 0
     cache_read_tokens: int = 0
     cache_write_5m_tokens: int = 0
@@ -30,7 +33,8 @@ class Sums:
     cost_usd: Decimal = Decimal(0)
 
 
-NAMES = tuple(each.name for each in fields(Sums))
+# The provider never saw what a budget refused, and has nothing to say of it.
+NAMES = tuple(each.name for each in fields(Sums) if each.name != "refused")
 TOKEN_NAMES = tuple(name for name in NAMES if name.endswith("_tokens"))
 
 
@@ -87,6 +91,7 @@ class Reconciliation:
             "provider_cost_usd": plain(provider.cost_usd),
             "cost_usd": plain(ledger.cost_usd),
             "unpriced": ledger.unpriced,
+            "refused": ledger.refused,
             "metrics_calls": round(self.metrics.calls),
             "metrics_cost_usd": self.metrics.cost_usd,
         }
@@ -117,6 +122,9 @@ def ledger_side(entries: Iterable[Mapping[str, Any]]) -> Side:
     models: dict[Model, Sums] = {}
     response_ids: set[str] = set()
     for entry in entries:
+        if refused(entry):
+            total.refused += 1
+            continue
         model = (entry["provider"] or "", entry["response_model"] or entry["request_model"] or "")
         for sums in (total, models.setdefault(model, Sums())):
             _add(sums, entry)
@@ -158,8 +166,9 @@ def _compare(where: str, provider: Sums, ledger: Sums) -> list[str]:
 
 def _compare_metrics(metrics: Metrics, ledger: Sums) -> list[str]:
     differences: list[str] = []
-    if metrics.calls != ledger.calls:
-        differences.append(f"/metrics: genai_calls_total grew by {metrics.calls:g}, entries by {ledger.calls}")
+    entries = ledger.calls + ledger.refused
+    if metrics.calls != entries:
+        differences.append(f"/metrics: genai_calls_total grew by {metrics.calls:g}, entries by {entries}")
     # A counter is a float64: it is as near as a float can be, and not nearer.
     if not math.isclose(metrics.cost_usd, ledger.cost_usd, rel_tol=1e-9, abs_tol=1e-12):
         differences.append(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from spanledger_demo.budgets import declare
 from spanledger_demo.collector import plan_collector
 from spanledger_demo.processes import Child, DemoError, Processes, wait_ready, wait_until
 from spanledger_demo.web import is_up
@@ -44,6 +45,7 @@ class Stage:
     provider_url: str
     exporter: Child
     metrics_url: str
+    leases_url: str
     ledger: str
     collector: Child | None
     otlp: str
@@ -66,6 +68,9 @@ class Options:
     ledger: str
     collector: bool
     folder: Path
+    budget_usd: float
+    budget_reviews: int
+    pager_url: str
 
 
 def check_needed() -> None:
@@ -102,7 +107,7 @@ def set_stage(processes: Processes, options: Options) -> Stage:
     any_port = "127.0.0.1:0"
     command = [*SPANLEDGER, "serve", "--grpc", any_port, "--http", any_port]
     command += ["--metrics", any_port, "--ledger", options.ledger]
-    exporter = processes.start("exporter", command, environment)
+    exporter = processes.start("exporter", command, {**environment, **_budgets(options)})
     exporter_said = wait_ready(exporter, READY_DEADLINE_S)
     collector, otlp = None, exporter_said["grpc"]
     if options.collector:
@@ -112,10 +117,21 @@ def set_stage(processes: Processes, options: Options) -> Stage:
         provider_url=provider_url,
         exporter=exporter,
         metrics_url=f"http://{exporter_said['metrics']}/metrics",
+        leases_url=f"http://{exporter_said['http']}",
         ledger=options.ledger,
         collector=collector,
         otlp=otlp,
     )
+
+
+def _budgets(options: Options) -> dict[str, str]:
+    """Return the exporter's settings for the budgets; a service's are looked at more often than a month's need be."""
+    file = declare(options.folder, usd=options.budget_usd, reviews=options.budget_reviews)
+    return {
+        "SPANLEDGER_BUDGETS_FILE": str(file),
+        "SPANLEDGER_BUDGETS_EVALUATION_S": "1",
+        "SPANLEDGER_NOTIFY_URLS": options.pager_url,
+    }
 
 
 def _start_collector(
@@ -142,6 +158,7 @@ def start_service(processes: Processes, stage: Stage, options: Options) -> Child
         "OTEL_LOGS_EXPORTER": "none",
         "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{stage.otlp}",
+        "OTEL_INSTRUMENTATION_SPANLEDGER_BUDGETS_ENDPOINT": stage.leases_url,
         # The SDK's default, 5 s between exports, is right for a service and slow for somebody who is watching.
         "OTEL_BSP_SCHEDULE_DELAY": "400",
     }

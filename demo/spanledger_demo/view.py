@@ -18,9 +18,11 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
+from spanledger_demo.budgets import refused
 from spanledger_demo.reconciliation import NAMES, Reconciliation, plain
 
 ROWS_MAX = 14
+PAGES_MAX = 6
 DIFFERENCES_MAX = 12
 LOCAL_MODES = 3  # where the flags with ECHOCTL are in what termios returns
 MODEL_COLUMN = "model that answered"
@@ -55,7 +57,8 @@ class CallView:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._rows: deque[Mapping[str, Any]] = deque(maxlen=ROWS_MAX)
-        self._calls = 0
+        self._pages: deque[str] = deque(maxlen=PAGES_MAX)
+        self._calls = self._refused = 0
         self._cost_usd = Decimal(0)
         self._live = Live(self._table(), console=console, auto_refresh=False) if console.is_terminal else None
 
@@ -72,10 +75,15 @@ class CallView:
         if self._live is not None:
             self._live.stop()
 
-    def show(self, new: Iterable[Mapping[str, Any]]) -> None:
-        """Add entries to the picture."""
+    def show(self, new: Iterable[Mapping[str, Any]], pages: Iterable[str] = ()) -> None:
+        """Add entries to the picture, and what the pager was sent."""
+        for title in pages:
+            self._pages.append(title)
+            if self._live is None:
+                self._console.print(f"PAGER: {title}", highlight=False, soft_wrap=True, markup=False)
         for entry in new:
-            self._calls += 1
+            self._calls += not refused(entry)
+            self._refused += refused(entry)
             self._cost_usd += Decimal(entry["cost_usd"] or 0)
             self._rows.append(entry)
             if self._live is None:
@@ -93,7 +101,11 @@ class CallView:
         for entry in self._rows:
             table.add_row(*map(escape, _cells(entry)), style="red" if entry["outcome"] != "ok" else "")
         sums = f"{self._calls} calls so far, {plain(self._cost_usd)} USD"
-        table.caption = sums if self._calls else "the service is starting ..."
+        if self._refused:
+            sums += f"; {self._refused} more refused by a budget, before they were sent"
+        lines = [sums if self._calls else "the service is starting ...", *(f"PAGER: {title}" for title in self._pages)]
+        table.caption = escape("\n".join(lines))
+        table.caption_justify = "left"
         return table
 
 
@@ -118,6 +130,8 @@ def _cells(entry: Mapping[str, Any]) -> list[str]:
     ended = datetime.fromisoformat(entry["end"]).astimezone().strftime("%H:%M:%S")
     call = f"{entry['operation']} stream" if entry["stream"] else entry["operation"]
     model = entry["response_model"] or entry["request_model"] or "?"
+    if refused(entry):
+        return [ended, call, f"REFUSED ({model})", "-", "-", "-", "-"]
     if entry["outcome"] != "ok":
         return [ended, call, f"{entry['error_type'] or 'error'} ({model})", "-", "-", "-", "-"]
     counts = (_count(entry[name]) for name in ("input_tokens", "cache_read_tokens", "output_tokens"))
@@ -146,6 +160,12 @@ def print_reconciliation(console: Console, result: Reconciliation) -> None:
         theirs, ours = getattr(result.provider.total, name), getattr(result.ledger.total, name)
         table.add_row(LABELS[name], _amount(theirs), _amount(ours), _mark(equal=theirs == ours))
     console.print(table)
+    if result.ledger.total.refused:
+        console.print(
+            f"{result.ledger.total.refused} calls were refused by a budget: they stand in the ledger, and the provider "
+            "never saw them.",
+            highlight=False,
+        )
     metrics = result.metrics
     console.print(
         f"/metrics of the exporter: {metrics.calls:.0f} calls, {metrics.cost_usd:.12g} USD more than at the start.",

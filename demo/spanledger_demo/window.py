@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from spanledger_demo.budgets import refused
 from spanledger_exporter.filters import Filter
 from spanledger_exporter.reader import Reader
 
@@ -15,7 +16,7 @@ class LedgerWindow:
         self._reader = reader
         self._filter = Filter(service=service)
         self._before_id = self._seen_id = reader.last_entry_id()
-        self.seen = 0
+        self.seen = self.answered = 0
 
     def new(self) -> list[dict[str, Any]]:
         """Read the entries that came since the last time, oldest first."""
@@ -23,6 +24,7 @@ class LedgerWindow:
         if entries:
             self._seen_id = entries[-1]["entry_id"]
         self.seen += len(entries)
+        self.answered += sum(not refused(entry) for entry in entries)
         return entries
 
     def all(self) -> list[dict[str, Any]]:

@@ -13,19 +13,29 @@ from starlette.applications import Starlette
 from spanledger_exporter import dialects, failpoints
 from spanledger_exporter.admin import admin
 from spanledger_exporter.book_shelf import BookShelf
+from spanledger_exporter.budget_file import BudgetFile
+from spanledger_exporter.budget_metrics import BudgetMetrics, EnforcementMetrics
+from spanledger_exporter.budget_shelf import BudgetShelf
 from spanledger_exporter.certificates import Certificates
 from spanledger_exporter.committer import Committer
 from spanledger_exporter.config import Address, Config, require_safe_addresses
 from spanledger_exporter.current_prices import CurrentPrices
-from spanledger_exporter.database import open_database, parse_url, shown
+from spanledger_exporter.database import Database, open_database, parse_url, shown
 from spanledger_exporter.errors import ConfigError, SpanledgerError, UnavailableError
+from spanledger_exporter.evaluator import Evaluator
 from spanledger_exporter.genai_prices_book import packaged_book_apart
 from spanledger_exporter.grpc_receiver import GrpcReceiver
 from spanledger_exporter.http_receiver import HttpReceiver
+from spanledger_exporter.lease_api import LeaseApi
+from spanledger_exporter.lease_rates import LeaseRates
 from spanledger_exporter.ledger import Ledger
+from spanledger_exporter.lending import Lender
+from spanledger_exporter.lessor import Lessor
 from spanledger_exporter.maintenance import Maintenance
-from spanledger_exporter.metrics import IngestMetrics, LedgerMetrics, MaintenanceMetrics
+from spanledger_exporter.metrics import IngestMetrics, LedgerMetrics, MaintenanceMetrics, NotifierMetrics
+from spanledger_exporter.notifier import Notifier, rules_of
 from spanledger_exporter.pipeline import Pipeline
+from spanledger_exporter.prices import PriceBook
 from spanledger_exporter.tokens import Gate, Tokens, open_gate
 from spanledger_exporter.web import WebServer
 
@@ -65,7 +75,7 @@ class App:
         """Close the doors, finish what was accepted, then close the ledger."""
         await self._stack.aclose()
 
-    async def _start(self) -> Addresses:
+    async def _start(self) -> Addresses:  # noqa: PLR0915 -- the composition root
         # One straight line on purpose: the order in which parts are made is the order in which data flows,
         # backwards, and the exit stack takes them down in the order in which data flows, forwards.
         config, stack = self._config, self._stack
@@ -74,7 +84,7 @@ class App:
         disable_created_metrics()  # a `_created` series beside each counter doubles them and serves no query
         registry = CollectorRegistry()
         ingest = IngestMetrics(registry)
-        certificates, gate = self._guards(ingest)
+        certificates, gate, watched = self._guards(ingest)
         points = failpoints.from_environment()
         database = open_database(config.ledger_url)
         ledger = Ledger(
@@ -89,10 +99,12 @@ class App:
         book = prices.changed()
         assert book is not None, "the first question always has an answer"
         ledger.keep_book(book)
+        watched += self._budgets(database, ingest)
         spend = LedgerMetrics(
             registry,
             ledger.totals(),
             lambda: ledger.folded,
+            groups_folded=lambda: ledger.groups_folded,
             window_forgotten=lambda: ledger.window_forgotten,
             marks=ledger.held_counters(),
             hold=ledger.hold_counters,
@@ -108,6 +120,10 @@ class App:
         maintenance = Maintenance(database, watcher, retention_days=config.retention_days)
         stack.push_async_callback(asyncio.to_thread, maintenance.close, config.shutdown_grace_s)
         maintenance.start()
+        evaluator = self._evaluator(registry, database, ledger)
+        watched += self._notify(registry, database, evaluator, ingest, points)
+        evaluator.start()
+        enforcement = EnforcementMetrics(registry, lambda: evaluator.names)
         pipeline = Pipeline(
             committer.submit,
             book,
@@ -115,15 +131,26 @@ class App:
             in_flight_bytes_max=config.in_flight_bytes_max,
             poison_tries_max=config.poison_tries_max,
         )
-        following = asyncio.create_task(_follow(prices, ledger, pipeline, config.prices_poll_s))
+        lessor = self._lessor(database, book)
+        following = asyncio.create_task(_follow(prices, ledger, pipeline, lessor, config.prices_poll_s))
         stack.callback(following.cancel)
+        if watched:
+            refreshing = asyncio.create_task(_refresh(watched))
+            stack.callback(refreshing.cancel)
         ingest.watch(in_flight_bytes=lambda: pipeline.in_flight_bytes, forgotten_plans=lambda: pipeline.forgotten_plans)
         size = config.request_bytes_max
         pages = admin(registry, _ready(ledger, committer), gate)
         metrics = await self._serve(pages, certificates, "metrics", config.metrics)
+        leases = LeaseApi(
+            lessor,
+            gate,
+            read_timeout_s=config.read_timeout_s,
+            answered=enforcement.answered,
+            decided=enforcement.decided,
+        )
         receiver = HttpReceiver(
             pipeline, ingest, gate, request_bytes_max=size, read_timeout_s=config.read_timeout_s
-        ).application()
+        ).application([leases.route()])
         http = await self._serve(receiver, certificates, "http", config.http)
         grpc_receiver = GrpcReceiver(config.grpc, pipeline, ingest, gate, certificates, request_bytes_max=size)
         stack.push_async_callback(grpc_receiver.stop, config.shutdown_grace_s)
@@ -131,8 +158,27 @@ class App:
         stack.callback(pipeline.close)
         return Addresses(grpc, http, metrics, shown(parse_url(config.ledger_url)))
 
-    def _guards(self, ingest: IngestMetrics) -> tuple[Certificates | None, Gate]:
-        """Read the certificate and the tokens, if there are any, and keep them fresh."""
+    def _budgets(self, database: Database, ingest: IngestMetrics) -> "list[_Refreshable]":
+        """Take over the budgets that the file declares, if there is one."""
+        if not self._config.budgets_file:
+            return []
+        shelf = BudgetShelf(database)
+        file = BudgetFile(
+            self._config.budgets_file,
+            lambda declared: shelf.sync(declared, self._config.budgets_file),
+            failed=lambda: ingest.kept_the_old("budgets"),
+        )
+        file.take_over()
+        return [file]
+
+    def _lessor(self, database: Database, book: PriceBook) -> Lessor:
+        """Begin to lend parts of budgets, at the prices of a book."""
+        lessor = Lessor(database, Lender(LeaseRates(book).of, book.book_id))
+        self._stack.push_async_callback(asyncio.to_thread, lessor.close, self._config.shutdown_grace_s)
+        return lessor
+
+    def _guards(self, ingest: IngestMetrics) -> "tuple[Certificates | None, Gate, list[_Refreshable]]":
+        """Read the certificate and the tokens, if there are any; return what is to be kept fresh."""
         config, watched = self._config, list[_Refreshable]()
         certificates, gate = None, open_gate
         if config.tls_cert_file is not None and config.tls_key_file is not None:
@@ -146,10 +192,42 @@ class App:
         if config.tokens_file is not None:
             gate = Tokens(config.tokens_file, failed=lambda: ingest.kept_the_old("tokens"))
             watched.append(gate)
-        if watched:
-            refreshing = asyncio.create_task(_refresh(watched))
-            self._stack.callback(refreshing.cancel)
-        return certificates, gate
+        return certificates, gate, watched
+
+    def _evaluator(self, registry: CollectorRegistry, database: Database, ledger: Ledger) -> Evaluator:
+        """Make what looks at budgets, and the metrics that it feeds."""
+        evaluator = Evaluator(database, interval_s=self._config.evaluation_s)
+        metrics = BudgetMetrics(
+            registry,
+            lambda: evaluator.evaluation,
+            lambda: evaluator.failures,
+            marks=ledger.held_counters(),
+            hold=ledger.hold_counters,
+        )
+        evaluator.listen(metrics.on_states)
+        self._stack.push_async_callback(asyncio.to_thread, evaluator.close, self._config.shutdown_grace_s)
+        return evaluator
+
+    def _notify(
+        self,
+        registry: CollectorRegistry,
+        database: Database,
+        evaluator: Evaluator,
+        ingest: IngestMetrics,
+        points: failpoints.Failpoints,
+    ) -> "list[_Refreshable]":
+        """Tell people what budgets come to, if there is anybody to tell; return what is to be kept fresh."""
+        config, metrics = self._config, NotifierMetrics(registry)
+        if not config.notify_urls and config.notify_urls_file is None:
+            return []
+        from spanledger_exporter.channels import Channels  # Apprise comes with an extra
+
+        channels = Channels(config.notify_urls, config.notify_urls_file, failed=lambda: ingest.kept_the_old("channels"))
+        notifier = Notifier(database, channels, rules_of(config), metrics, points=points)
+        self._stack.push_async_callback(asyncio.to_thread, notifier.close, config.shutdown_grace_s)
+        evaluator.listen(notifier.on_states)
+        notifier.start()
+        return [channels]
 
     async def _serve(
         self, application: Starlette, certificates: Certificates | None, flag: str, address: Address
@@ -183,7 +261,7 @@ async def _refresh(watched: list[_Refreshable]) -> None:
                 _logger.exception("a changed file could not be read")
 
 
-async def _follow(prices: CurrentPrices, ledger: Ledger, pipeline: Pipeline, poll_s: int) -> None:
+async def _follow(prices: CurrentPrices, ledger: Ledger, pipeline: Pipeline, lessor: Lessor, poll_s: int) -> None:
     """Take over each new price book and each change of the user's own prices; what cannot be read changes nothing."""
 
     def look() -> None:
@@ -195,6 +273,7 @@ async def _follow(prices: CurrentPrices, ledger: Ledger, pipeline: Pipeline, pol
                 prices.again()
                 raise
             pipeline.price_with(book)
+            lessor.price_with(LeaseRates(book).of, book.book_id)
             _logger.info("calls are priced with %s, sha256 %s", book.source, book.book_id)
 
     while True:

@@ -10,9 +10,12 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Table, case, exists, func, literal, select, union_all
 
+from spanledger_exporter.budget_document import group_text
+from spanledger_exporter.budget_shelf import load_budgets
 from spanledger_exporter.database import Database
 from spanledger_exporter.errors import LedgerError
 from spanledger_exporter.insert import insert_or_add
+from spanledger_exporter.rebuilding import at_one_instant, differences, rebuild
 from spanledger_exporter.repeats import closed_hour, repeats
 from spanledger_exporter.schema import (
     ROLLUP_SUMS,
@@ -23,7 +26,7 @@ from spanledger_exporter.schema import (
     rollup_hours,
     rollup_minutes,
 )
-from spanledger_exporter.state import count_commit, floor_ns
+from spanledger_exporter.state import count_commit, floor_ns, raise_budgets_revision
 
 _NS_PER_S: Final = 10**9
 _DAY_S: Final = 86_400
@@ -61,6 +64,10 @@ def check(database: Database, now_ns: int) -> list[Finding]:
             _take_the_time(connection)
             found += _check_day(connection, max(day_s, floor // _NS_PER_S), day_s + _DAY_S, now_ns)
     with database.read() as connection:
+        # Entries and counters are read one after the other: both as they are at one instant.
+        at_one_instant(connection)
+        found += _check_budgets(connection)
+    with database.read() as connection:
         _take_the_time(connection)
         found += _check_beside(connection, floor)
         if database.is_sqlite:
@@ -86,6 +93,10 @@ def repair(database: Database) -> int:
                 rows = list(_differences(connection, grain, since_s, day_s + _DAY_S))
                 insert_or_add(connection, grain.table, (grain.time, "cell_id"), rows)
                 changed += len(rows)
+        off = rebuild(connection, load_budgets(connection), floor)
+        if off:
+            raise_budgets_revision(connection)
+        changed += off
         if _without_profile(connection, floor, 2**63 - 1):
             raise LedgerError("entries without a profile cannot be summed; restore a backup")
     return changed
@@ -198,6 +209,19 @@ def _without_profile(connection: Connection, since_ns: int, until_ns: int) -> in
     known = exists().where(profiles.c.profile_id == here.profile_id)
     query = select(func.count()).where(here.end_ns >= since_ns, here.end_ns < until_ns, ~known)
     return connection.execute(query).scalar_one()
+
+
+def _check_budgets(connection: Connection) -> Iterator[Finding]:
+    """Compare what budgets have counted with the entries."""
+    stored = load_budgets(connection)
+    off = differences(connection, stored, floor_ns(connection))
+    budgets = {each.budget_id: each.budget for each in stored}
+    for kind, rows in (("sums_of_a_budget", off.counters), ("sums_of_a_budgets_day", off.days)):
+        for row, sums in rows.items():
+            budget = budgets[row.budget_id]
+            named = " ".join(filter(None, (budget.name, group_text(budget, row.group_key))))
+            said = ", ".join(f"{name} {-figure:+}" for name, figure in sums._asdict().items() if figure)
+            yield Finding(kind, f"{named}, from {_time(row.time_s)}: the sums differ from the entries by {said}")
 
 
 def _check_beside(connection: Connection, floor: int) -> Iterator[Finding]:

@@ -10,7 +10,8 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from spanledger_exporter import dead_letter_commands, ledger_commands, token_commands
+from spanledger_exporter import alerts_commands, dead_letter_commands, ledger_commands, token_commands
+from spanledger_exporter.budget_commands import add_budget_commands
 from spanledger_exporter.command_line import Commands
 from spanledger_exporter.command_line import add_filters as _add_filters
 from spanledger_exporter.command_line import config_of as _config
@@ -23,6 +24,7 @@ from spanledger_exporter.command_line import sentence as _sentence
 from spanledger_exporter.config import SETTINGS, Config
 from spanledger_exporter.filters import REPORT_DIMENSIONS
 from spanledger_exporter.prices_commands import add_price_commands
+from spanledger_exporter.rules_commands import add_rules_commands
 
 _TAIL_POLL_S = 0.5
 
@@ -35,6 +37,9 @@ def add_commands(commands: Commands) -> None:
     _add_tail(commands)
     _add_explain(commands)
     add_price_commands(commands)
+    add_budget_commands(commands)
+    add_rules_commands(commands)
+    _add_alerts(commands)
     _add_dead_letters(commands)
     _add_tokens(commands)
     _add_ledger(commands)
@@ -90,6 +95,11 @@ def _add_explain(commands: Commands) -> None:
     explaining.add_argument("entry", metavar="ENTRY", help="an entry's number, span id or response id")
     explaining.add_argument("--json", action="store_true", help="one JSON object")
     explaining.set_defaults(run=_explain)
+
+
+def _add_alerts(commands: Commands) -> None:
+    text = "messages about budgets: what was sent and what waits, what would be sent now, and whether channels work"
+    alerts_commands.declare(_reading(commands, "alerts", text), _config)
 
 
 def _add_dead_letters(commands: Commands) -> None:

@@ -4,54 +4,27 @@ Each setting is one row of `SETTINGS`, which gives its TOML key, its environment
 is read.
 """
 
-import ipaddress
 import os
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, NamedTuple, cast
 
 from spanledger_exporter.errors import ConfigError
+from spanledger_exporter.setting_texts import LOG_LEVELS as _LOG_LEVELS
+from spanledger_exporter.setting_texts import Address
+from spanledger_exporter.setting_texts import file as _file
+from spanledger_exporter.setting_texts import ledger_url as _ledger_url
+from spanledger_exporter.setting_texts import link as _link
+from spanledger_exporter.setting_texts import log_level as _log_level
+from spanledger_exporter.setting_texts import names as _names
+from spanledger_exporter.setting_texts import switch as _switch
+from spanledger_exporter.setting_texts import urls as _urls
+from spanledger_exporter.setting_texts import whole as _whole
 
 CONFIG_VARIABLE = "SPANLEDGER_CONFIG"
 _MIB = 1024 * 1024
-
-
-class Address(NamedTuple):
-    """A host and a port to listen on; port 0 lets the system choose."""
-
-    host: str
-    port: int
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read `host:port`, `[v6]:port` or `:port`, which means the loopback interface.
-
-        Raises:
-            ValueError: it is none of these.
-        """
-        host, colon, port = text.rpartition(":")
-        if (
-            not colon
-            or not port.isascii()
-            or not port.isdigit()
-            or int(port) > 65535
-            or (":" in host and host[0] != "[")
-        ):
-            raise ValueError(f"{text!r} is no address; write host:port, such as 127.0.0.1:4317 or [::1]:4317")
-        return cls(host.strip("[]") or "127.0.0.1", int(port))
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether only this host can reach it; a name that is no address may mean any."""
-        try:
-            return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,45 +54,14 @@ class Config:
     retention_days: int
     prices_file: str
     prices_poll_s: int
+    budgets_file: str
+    evaluation_s: int
+    notify_urls: tuple[str, ...] = field(repr=False)  # nearly all of such a URL is secret
+    notify_urls_file: Path | None
+    notify_min_interval_h: int
+    notify_budgets: tuple[str, ...]
+    notify_link: str
     log_level: str
-
-
-def _whole(least: int, most: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
-            raise ValueError(f"{text!r} is no whole number from {least} to {most}")
-        return int(text)
-
-    return read
-
-
-def _switch(text: str) -> bool:
-    if text not in ("true", "false"):
-        raise ValueError(f"{text!r} is neither true nor false")
-    return text == "true"
-
-
-def _file(text: str) -> Path | None:
-    return Path(text).expanduser() if text else None
-
-
-def _log_level(text: str) -> str:
-    if text not in _LOG_LEVELS:
-        raise ValueError(f"{text!r} is no log level; use one of {', '.join(_LOG_LEVELS)}")
-    return text
-
-
-_LOG_LEVELS = ("debug", "info", "warning", "error")
-
-
-def _ledger_url(text: str) -> str:
-    from spanledger_exporter.database import parse_url  # the only part of the configuration that needs SQLAlchemy
-
-    try:
-        parse_url(text)
-    except ConfigError as exc:
-        raise ValueError(str(exc)) from exc
-    return text
 
 
 def default_ledger_url() -> str:
@@ -138,6 +80,8 @@ class Setting(NamedTuple):
     default: Callable[[], str]
     meaning: str
     flag: str | None = None
+    several: bool = False  # a list of texts will do in a file
+    secret: bool = False  # no message says what it is
 
     @property
     def variable(self) -> str:
@@ -264,6 +208,40 @@ SETTINGS = (
         _always("60"),
         "seconds between looks for a new price book and for changes of prices.file",
     ),
+    Setting("budgets_file", "budgets.file", str, _always(""), "TOML file of budgets"),
+    Setting(
+        "evaluation_s",
+        "budgets.evaluation_s",
+        _whole(0, 86_400),
+        _always("15"),
+        "seconds between looks at how budgets stand; 0 is never",
+    ),
+    Setting(
+        "notify_urls",
+        "notify.urls",
+        _urls,
+        _always(""),
+        "Apprise URLs of the channels that messages about budgets go to",
+        several=True,
+        secret=True,
+    ),
+    Setting("notify_urls_file", "notify.urls_file", _file, _always(""), "file of such URLs, one a line"),
+    Setting(
+        "notify_min_interval_h",
+        "notify.min_interval_h",
+        _whole(0, 8760),
+        _always("24"),
+        "hours between two messages about the same budget and group, unless the later one is graver",
+    ),
+    Setting(
+        "notify_budgets",
+        "notify.budgets",
+        _names,
+        _always("*"),
+        "names of the budgets that messages are wanted of",
+        several=True,
+    ),
+    Setting("notify_link", "notify.link", _link, _always(""), "link in messages; {budget} stands for the name"),
     Setting("log_level", "log.level", _log_level, _always("info"), f"one of {', '.join(_LOG_LEVELS)}"),
 )
 
@@ -310,6 +288,8 @@ def _contradictions(config: Config) -> Iterator[str]:
         yield "receiver.tls.cert_file and receiver.tls.key_file belong together"
     if config.tls_client_ca_file is not None and config.tls_cert_file is None:
         yield "receiver.tls.client_ca_file needs receiver.tls.cert_file and receiver.tls.key_file"
+    if (config.notify_urls or config.notify_urls_file) and not config.evaluation_s:
+        yield "notify.urls and notify.urls_file need budgets.evaluation_s: nobody sees that a threshold is crossed"
 
 
 def require_safe_addresses(config: Config) -> None:
@@ -359,12 +339,25 @@ def _from_file(path: str | None, problems: list[str]) -> dict[str, tuple[str, st
     for key, value in _flattened(document):
         if key not in settings:
             problems.append(f"{path}: unknown key {key}; known are {', '.join(settings)}")
-        elif not isinstance(value, str | int):
-            problems.append(f"{path}: {key} must be a text, a whole number, true or false, not {value!r}")
-        else:
-            text = str(value).lower() if isinstance(value, bool) else str(value)
+            continue
+        text = _text(value, several=settings[key].several)
+        if text is not None:
             said[settings[key].field] = (f"{path}: {key}", text)
+        else:
+            wanted = "a text or a list of texts" if settings[key].several else "a text, a whole number, true or false"
+            shown = "" if settings[key].secret else f", not {value!r}"
+            problems.append(f"{path}: {key} must be {wanted}{shown}")
     return said
+
+
+def _text(value: Any, *, several: bool) -> str | None:
+    """Return a value of a file as a variable would have it; `None` where it is none that a setting may have."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if several and isinstance(value, list):
+        parts = cast("list[Any]", value)
+        return " ".join(parts) if all(isinstance(part, str) for part in parts) else None
+    return str(value) if isinstance(value, str | int) else None
 
 
 def _flattened(document: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

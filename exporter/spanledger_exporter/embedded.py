@@ -8,6 +8,7 @@ SQLite file.
 import logging
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -18,13 +19,12 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from spanledger_exporter.config import Config, load
-from spanledger_exporter.errors import SpanledgerError
+from spanledger_exporter.errors import SpanledgerError, UnavailableError
 
 if TYPE_CHECKING:
     from spanledger_exporter.committer import Committed, SetAside
     from spanledger_exporter.dead_letters import DeadLetter
-    from spanledger_exporter.pipeline import Pipeline
-    from spanledger_exporter.records import PricedRecord
+    from spanledger_exporter.records import PricedRecord, Receipt
 
 _logger = logging.getLogger(__name__)
 
@@ -36,10 +36,11 @@ class LedgerSpanExporter(SpanExporter):
     since: a database connection must not cross a fork.
     """
 
-    def __init__(self, config: Config | None = None) -> None:
+    def __init__(self, config: Config | None = None, *, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._config = config
+        self._clock_s = clock_s
         self._lock = threading.RLock()
-        self._pipeline: Pipeline | None = None
+        self._opened_ledger: _Embedded | None = None
         _never_fork_in(weakref.ref(self))
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
@@ -47,7 +48,7 @@ class LedgerSpanExporter(SpanExporter):
         try:
             body = encode_spans(spans).SerializeToString()
             with self._lock:
-                receipt = self._opened().accept(body).result()
+                receipt = self._opened().accept(body)
         except ImportError as exc:
             _logger.error(
                 "%d spans are lost: %s; embedded mode needs pip install 'spanledger[exporter]'", len(spans), exc
@@ -71,10 +72,10 @@ class LedgerSpanExporter(SpanExporter):
     def shutdown(self) -> None:
         """Return at once: nothing is held back."""
 
-    def _opened(self) -> "Pipeline":
-        if self._pipeline is None:
-            self._pipeline = _open_pipeline(self._config or load())
-        return self._pipeline
+    def _opened(self) -> "_Embedded":
+        if self._opened_ledger is None:
+            self._opened_ledger = _Embedded(self._config or load(), self._clock_s)
+        return self._opened_ledger
 
     def hold(self) -> None:
         """Wait until no export is under way, and begin none."""
@@ -87,7 +88,7 @@ class LedgerSpanExporter(SpanExporter):
     def begin_anew(self) -> None:
         """Start afresh in a child process: locks that were made before a fork are of no use after it."""
         self._lock = threading.RLock()
-        self._pipeline = None
+        self._opened_ledger = None
 
 
 def _never_fork_in(exporter: "weakref.ref[LedgerSpanExporter]") -> None:
@@ -111,44 +112,77 @@ def _never_fork_in(exporter: "weakref.ref[LedgerSpanExporter]") -> None:
     )
 
 
-def _open_pipeline(config: Config) -> "Pipeline":
-    from prometheus_client import CollectorRegistry
+class _Embedded:
+    """A ledger that is open in this process, and what prices its calls."""
 
-    from spanledger_exporter import dialects
-    from spanledger_exporter.book_shelf import BookShelf
-    from spanledger_exporter.committer import append_apart, committed
-    from spanledger_exporter.current_prices import CurrentPrices
-    from spanledger_exporter.database import open_database, parse_url, shown
-    from spanledger_exporter.genai_prices_book import packaged_book
-    from spanledger_exporter.ledger import Ledger
-    from spanledger_exporter.metrics import IngestMetrics
-    from spanledger_exporter.pipeline import Pipeline
+    def __init__(self, config: Config, clock_s: Callable[[], float]) -> None:
+        from prometheus_client import CollectorRegistry
 
-    database = open_database(config.ledger_url, pooled=False)
-    ledger = Ledger(
-        database,
-        cells_max=config.cells_max,
-        dead_letters_max=config.dead_letters_max,
-        rank=dialects.rank,
-    )
-    book = CurrentPrices(BookShelf(database), config.prices_file, packaged_book).changed()
-    assert book is not None, "the first question always has an answer"
-    ledger.keep_book(book)
-    _logger.info("calls are written to the ledger %s", shown(parse_url(config.ledger_url)))
+        from spanledger_exporter import dialects
+        from spanledger_exporter.book_shelf import BookShelf
+        from spanledger_exporter.current_prices import CurrentPrices
+        from spanledger_exporter.database import open_database, parse_url, shown
+        from spanledger_exporter.genai_prices_book import packaged_book
+        from spanledger_exporter.ledger import Ledger
+        from spanledger_exporter.metrics import IngestMetrics
+        from spanledger_exporter.pipeline import Pipeline
 
-    def commit(
-        records: "Sequence[PricedRecord]", letters: "Sequence[DeadLetter]", set_aside: "SetAside | None"
+        database = open_database(config.ledger_url, pooled=False)
+        self._ledger = Ledger(
+            database,
+            cells_max=config.cells_max,
+            dead_letters_max=config.dead_letters_max,
+            rank=dialects.rank,
+        )
+        self._prices = CurrentPrices(BookShelf(database), config.prices_file, packaged_book)
+        self._poll_s, self._clock_s, self._looked_s = config.prices_poll_s, clock_s, clock_s()
+        book = self._prices.changed()
+        assert book is not None, "the first question always has an answer"
+        self._ledger.keep_book(book)
+        _logger.info("calls are written to the ledger %s", shown(parse_url(config.ledger_url)))
+        metrics = IngestMetrics(CollectorRegistry())
+        # Nobody would send the spans again: what cannot be kept is set aside at once.
+        self._pipeline = Pipeline(
+            self._commit, book, metrics, in_flight_bytes_max=config.in_flight_bytes_max, poison_tries_max=1
+        )
+
+    def accept(self, body: bytes) -> "Receipt":
+        """Take one request to the ledger, at the prices of now.
+
+        Raises: as `Pipeline.accept`.
+        """
+        self._follow_prices()
+        return self._pipeline.accept(body).result()
+
+    def _follow_prices(self) -> None:
+        """Take over a new price book, looked for now and then; what cannot be read changes nothing."""
+        now_s = self._clock_s()
+        if now_s - self._looked_s < self._poll_s:
+            return
+        self._looked_s = now_s
+        try:
+            book = self._prices.changed()
+            if book is not None:
+                self._ledger.keep_book(book)
+                self._pipeline.price_with(book)
+        except UnavailableError as exc:
+            self._prices.again()
+            _logger.error("the prices stay as they were: %s", exc)
+        except SpanledgerError as exc:  # until the file changes once more
+            _logger.error("the prices stay as they were: %s", exc)
+
+    def _commit(
+        self, records: "Sequence[PricedRecord]", letters: "Sequence[DeadLetter]", set_aside: "SetAside | None"
     ) -> "Future[Committed]":
+        from spanledger_exporter.committer import append_apart, committed
+
         done: Future[Committed] = Future()
+        append = self._ledger.append
         try:
             if set_aside is None:
-                done.set_result(committed(records, ledger.append(records, letters)))
+                done.set_result(committed(records, append(records, letters)))
             else:
-                done.set_result(append_apart(ledger.append, records, letters, set_aside))
+                done.set_result(append_apart(append, records, letters, set_aside))
         except Exception as exc:  # noqa: BLE001 -- the pipeline decides what becomes of it
             done.set_exception(exc)
         return done
-
-    metrics = IngestMetrics(CollectorRegistry())
-    # Nobody would send the spans again: what cannot be kept is set aside at once.
-    return Pipeline(commit, book, metrics, in_flight_bytes_max=config.in_flight_bytes_max, poison_tries_max=1)

@@ -20,13 +20,17 @@ BEFORE_COMMIT: Final = "before_commit"
 AFTER_COMMIT: Final = "after_commit"
 POINTS: Final = (BEFORE_INSERT, BEFORE_COMMIT, AFTER_COMMIT)
 """In a ledger's transaction before its entries are written, when all is written, and after it, before the answer."""
+BEFORE_SENDING: Final = "before_sending"
+AFTER_SENDING: Final = "after_sending"
+SENDING_POINTS: Final = (BEFORE_SENDING, AFTER_SENDING)
+"""When a message about a budget is taken, before it is sent; when a channel has it, before that is written down."""
 
 _POINT: Final = re.compile(r"(\w+)=(?:(kill|raise)(?::([1-9]\d{0,8}))?|sleep:(\d{1,3}(?:\.\d{1,3})?))")
 _logger = logging.getLogger(__name__)
 
 
 class Failpoints:
-    """The points that are armed; made by `parse`, for the one thread that writes the ledger."""
+    """The points that are armed; made by `parse`. Each is reached by one thread: which commits, or the notifier's."""
 
     def __init__(self, armed: Mapping[str, Callable[[], None]]) -> None:
         self._armed = armed
@@ -69,8 +73,9 @@ def parse(text: str) -> Failpoints:
     armed: dict[str, Callable[[], None]] = {}
     for part in text.split(","):
         found = _POINT.fullmatch(part.strip())
-        if found is None or found[1] not in POINTS:
-            known = f"points are {', '.join(POINTS)}, actions kill, kill:N, raise, raise:N and sleep:SECONDS"
+        points = (*POINTS, *SENDING_POINTS)
+        if found is None or found[1] not in points:
+            known = f"points are {', '.join(points)}, actions kill, kill:N, raise, raise:N and sleep:SECONDS"
             raise ConfigError([f"{VARIABLE}: {part.strip()!r} is no point=action; {known}"])
         name, action, time_, seconds = found.groups()
         armed[name] = _sleeping(float(seconds)) if seconds else _nth(int(time_ or 1), _ACTIONS[action](name))

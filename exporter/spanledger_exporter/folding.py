@@ -100,6 +100,7 @@ def merged(reports: Sequence[UsageRecord], rank: Callable[[str], int]) -> UsageR
         start_ns=min(report.start_ns for report in reports),
         **{name: _first(getattr(report, name) for report in ranked) for name in _OWN},
         ambiguity=of_input.ambiguity,
+        leases=tuple(dict.fromkeys(lease for report in reports for lease in report.leases)),
     )
 
 

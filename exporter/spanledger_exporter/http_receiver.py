@@ -6,7 +6,7 @@ An answer is in the encoding of its request, an error among them: google.rpc.Sta
 import asyncio
 import logging
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Final
 
 from google.rpc.code_pb2 import (
@@ -64,10 +64,10 @@ class HttpReceiver:
         self._request_bytes_max = request_bytes_max
         self._read_timeout_s = read_timeout_s
 
-    def application(self) -> Starlette:
-        """Return the application."""
+    def application(self, beside: Sequence[Route] = ()) -> Starlette:
+        """Return the application, with what else is to be found on its port."""
         ignored = [Route(f"/v1/{signal}", self._ignore, methods=["POST"]) for signal in ("metrics", "logs")]
-        return Starlette(routes=[Route("/v1/traces", self._export, methods=["POST"]), *ignored])
+        return Starlette(routes=[Route("/v1/traces", self._export, methods=["POST"]), *ignored, *beside])
 
     async def _export(self, request: Request) -> Response:
         answer = await self._fenced(self._exported, request)

@@ -16,11 +16,13 @@ from sqlalchemy import Connection, RowMapping, func, insert, select
 from spanledger_exporter import dead_letters, failpoints, pricing
 from spanledger_exporter.calls import Calls, load, replace
 from spanledger_exporter.cells import Cell, Cells
+from spanledger_exporter.current_budgets import CurrentBudgets
 from spanledger_exporter.database import Database
 from spanledger_exporter.dead_letters import DeadLetter
 from spanledger_exporter.failpoints import AFTER_COMMIT, BEFORE_COMMIT, BEFORE_INSERT, Failpoints
 from spanledger_exporter.insert import insert_ignore, insert_or_replace
 from spanledger_exporter.money import usd_text
+from spanledger_exporter.plausibility import Refused, kept_from, plausible
 from spanledger_exporter.postgresql_entries import PostgresqlEntries
 from spanledger_exporter.prices import PriceBook
 from spanledger_exporter.profiles import Numbered, Profiles
@@ -41,22 +43,10 @@ from spanledger_exporter.state import count_commit, floor_ns
 from spanledger_exporter.window import Mark, Window, mark_of
 
 WINDOW_CALLS_MAX: Final = 200_000
-_FUTURE_NS_MAX: Final = 24 * 3600 * 10**9
-"""A span that ends later than this from now was made by a clock that is wrong: nobody knows what it cost when."""
 _REPORTS_LOOKED_BACK_MAX: Final = 10_000
-_EARLIEST_NS: Final = 1_577_836_800 * 10**9
-"""2020: before that nobody sold calls of language models."""
 
 
 Became = Literal["duplicate", "folded", "refused"]
-
-
-class Refused(NamedTuple):
-    """A call that cannot be kept, and why."""
-
-    priced: PricedRecord
-    reason: Literal["too_old", "future"]
-    detail: str
 
 
 class Appended(NamedTuple):
@@ -120,8 +110,14 @@ class Ledger:
         self._book: PriceBook | None = None
         self._book_numbers: dict[str, int] = {}
         self._seen = _Seen()
+        self._budgets = CurrentBudgets()
         self.folded = 0
         """How many entries were summed under `__other__` because the limit of cells was reached."""
+
+    @property
+    def groups_folded(self) -> int:
+        """How many sums budgets count under `__other__` because the limit of values was reached."""
+        return self._budgets.folded
 
     @property
     def window_forgotten(self) -> int:
@@ -149,7 +145,7 @@ class Ledger:
         now_ns = self._clock_ns()
         by_key = {priced[0][:3]: priced for priced in reversed(records)}
         # In the order of the keys, which is that of the index: the pages that a batch touches lie side by side.
-        batch, implausible = _plausible([by_key[key] for key in sorted(by_key)], now_ns)
+        batch, implausible = plausible([by_key[key] for key in sorted(by_key)], now_ns)
         floor = self._seen.floor_ns  # what is before it needs no partition: it will be refused
         self._entries.prepare(priced.record.end_ns for priced in batch if priced.record.end_ns >= floor)
         seen = self._seen
@@ -157,7 +153,7 @@ class Ledger:
         try:
             with self._database.write() as connection:
                 seen = self._follow(connection)
-                batch, expired = _kept(batch, seen.floor_ns)
+                batch, expired = kept_from(batch, seen.floor_ns)
                 appended, remember, seen = self._append(connection, batch, seen, now_ns)
                 dropped = dead_letters.insert(connection, letters, rows_max=self._dead_letters_max, received_ns=now_ns)
                 self._points.reach(BEFORE_COMMIT)
@@ -165,6 +161,7 @@ class Ledger:
             committed = True
         finally:
             self._profiles.settled(committed=committed)
+            self._budgets.settled(committed=committed)
         self._seen = seen
         remember()
         refused = (*implausible, *expired)
@@ -175,14 +172,15 @@ class Ledger:
 
     def refused(self, records: Sequence[PricedRecord]) -> Sequence[Refused]:
         """Return those that an append would refuse for their time now; nothing is written."""
-        batch, implausible = _plausible(sorted(records, key=_key), self._clock_ns())
+        batch, implausible = plausible(sorted(records, key=lambda priced: priced.record.key), self._clock_ns())
         with self._database.read() as connection:
-            return (*implausible, *_kept(batch, floor_ns(connection))[1])
+            return (*implausible, *kept_from(batch, floor_ns(connection))[1])
 
     def _append(
         self, connection: Connection, batch: Sequence[PricedRecord], seen: "_Seen", now_ns: int
     ) -> tuple[Appended, Callable[[], None], "_Seen"]:
-        moves = Moves()
+        charges = self._budgets.charges()
+        moves = Moves(charges)
         # As long as nobody has committed a report beside an entry's own, none of these can be one.
         keys = [priced[0][:3] for priced in batch] if seen.report_id else []
         folded_before = self._entries.folded(connection, keys)
@@ -220,6 +218,7 @@ class Ledger:
             seen = seen._replace(report_id=_last(connection, reports.c.report_id))
             numbers = [of_new.get(priced.record.key) for priced in batch]
         moves.write(connection, now_ns)
+        self._budgets.write(connection, charges, _under_leases(batch, other))
         seen = seen._replace(entry_id=max((number for number in numbers if number), default=seen.entry_id))
 
         def remember() -> None:  # once it is committed
@@ -236,12 +235,13 @@ class Ledger:
         """
         by_entry = {change.entry_id: change for change in changes}
         now_ns = self._clock_ns()
-        moves = Moves()
         changed = 0
         committed = False
         try:
             with self._database.write() as connection:
                 seen = self._follow(connection)
+                charges = self._budgets.charges()
+                moves = Moves(charges)
                 stored = load(connection, by_entry)
                 for change in by_entry.values():
                     call = stored.get(change.entry_id)
@@ -256,9 +256,11 @@ class Ledger:
                     connection.execute(insert(adjustments), _adjustment_row(call.row, change, now_ns))
                     changed += 1
                 moves.write(connection, now_ns)
+                self._budgets.write(connection, charges)
             committed = True
         finally:
             self._profiles.settled(committed=committed)
+            self._budgets.settled(committed=committed)
         self._seen = seen
         return Adjusted(changed, moves.by_cell())
 
@@ -302,6 +304,7 @@ class Ledger:
         revision = count_commit(connection)
         if revision == self._seen.revision + 1:
             return self._seen._replace(revision=revision)
+        self._budgets.follow(connection)
         entry_id, report_id = self._look_back(connection)
         return _Seen(revision, floor_ns(connection), entry_id, report_id)
 
@@ -339,38 +342,16 @@ class _Seen(NamedTuple):
     report_id: int = 0
 
 
+def _under_leases(batch: Sequence[PricedRecord], other: Mapping[Key, Became]) -> list[PricedRecord]:
+    """Return the reports that name leases and were not delivered before."""
+    return [priced for priced in batch if priced[0][15] and other.get(priced[0].key) != "duplicate"]
+
+
+assert UsageRecord._fields[15] == "leases", "it is read by position: every report comes here"
+
+
 def _last(connection: Connection, column: Any) -> int:  # a column of any table
     return connection.execute(select(func.coalesce(func.max(column), 0))).scalar_one()
-
-
-def _key(priced: PricedRecord) -> Key:
-    return priced.record.key
-
-
-def _plausible(batch: list[PricedRecord], now_ns: int) -> tuple[list[PricedRecord], list[Refused]]:
-    """Sort out what a wrong clock has dated, from records in the order of their ends."""
-    latest_ns = now_ns + _FUTURE_NS_MAX
-    if not batch or (batch[0].record.end_ns >= _EARLIEST_NS and batch[-1].record.end_ns <= latest_ns):
-        return batch, []
-    kept: list[PricedRecord] = []
-    refused: list[Refused] = []
-    for priced in batch:
-        if priced.record.end_ns < _EARLIEST_NS:
-            refused.append(Refused(priced, "too_old", "the span ends before 2020, by a clock that is wrong"))
-        elif priced.record.end_ns > latest_ns:
-            refused.append(Refused(priced, "future", "the span ends more than 24 hours from now, by a wrong clock"))
-        else:
-            kept.append(priced)
-    return kept, refused
-
-
-def _kept(batch: Sequence[PricedRecord], floor_ns: int) -> tuple[Sequence[PricedRecord], list[Refused]]:
-    """Sort out what ends before retention's floor, from records in the order of their ends."""
-    if not batch or batch[0].record.end_ns >= floor_ns:
-        return batch, []
-    detail = "the span ends before what retention has deleted, so that nobody can tell whether it was counted"
-    expired = [Refused(priced, "too_old", detail) for priced in batch if priced.record.end_ns < floor_ns]
-    return [priced for priced in batch if priced.record.end_ns >= floor_ns], expired
 
 
 def _adjustment_row(row: RowMapping, change: Adjustment, now_ns: int) -> dict[str, Any]:

@@ -69,7 +69,7 @@ class IngestMetrics:
             ("files",),
             registry=registry,
         )
-        for files in ("tokens", "certificates"):
+        for files in ("tokens", "certificates", "budgets", "channels"):
             self._reload_failures.labels(files)
         self._figures = Counter(
             "spanledger_refused_figures",
@@ -127,6 +127,7 @@ class LedgerMetrics:
         totals: Mapping[Cell, Sums],
         folded: Callable[[], int],
         *,
+        groups_folded: Callable[[], int] = lambda: 0,
         window_forgotten: Callable[[], int] = lambda: 0,
         marks: Marks | None = None,
         hold: Callable[[Marks], None] = lambda _marks: None,
@@ -140,6 +141,12 @@ class LedgerMetrics:
             registry=registry,
         )
         gauge.set_function(folded)
+        groups = Gauge(
+            "spanledger_budget_groups_folded",
+            "Sums since the start that budgets count under __other__ because the limit of values was reached.",
+            registry=registry,
+        )
+        groups.set_function(groups_folded)
         forgotten = Gauge(
             "spanledger_window_forgotten_calls",
             "Calls since the start that left the window in which another report of them would be recognised.",
@@ -225,3 +232,21 @@ class MaintenanceMetrics:
     def repeated(self, spans: int) -> None:
         """Count spans that are several entries."""
         self._repeated.inc(spans)
+
+
+class NotifierMetrics:
+    """What became of messages about budgets."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._results = Counter(
+            "spanledger_notifications",
+            "Attempts to send messages about budgets, by channel, and messages that were given up, by how they ended.",
+            ("result",),
+            registry=registry,
+        )
+        for result in ("delivered", "failed", "abandoned"):
+            self._results.labels(result)
+
+    def notified(self, result: str, count: int = 1) -> None:
+        """Count what was delivered to a channel, failed at one, or was given up."""
+        self._results.labels(result).inc(count)

@@ -133,7 +133,8 @@ class UsageRecord(NamedTuple):
 
     Units: `start_ns`, `end_ns` Unix time in nanoseconds, UTC; `time_to_first_chunk_ns` nanoseconds;
     `provider_cost_pusd` pico-USD, what the provider itself says that the call cost. `ambiguity` says which figures can
-    be read in two ways; such a call has no price.
+    be read in two ways; such a call has no price. `leases` are those of budgets that the call was made under; an entry
+    does not keep them.
     """
 
     end_ns: int
@@ -151,6 +152,7 @@ class UsageRecord(NamedTuple):
     time_to_first_chunk_ns: int | None = None
     provider_cost_pusd: int | None = None
     ambiguity: Ambiguity | None = None
+    leases: tuple[str, ...] = ()
 
     @property
     def key(self) -> Key:

@@ -83,3 +83,9 @@ def surcharge(provider_id: str, model_id: str, profile: Profile) -> Surcharge | 
                 return Surcharge(rule.factor, f"server={host}")
             return NO_SURCHARGE if rule.others.match(model_id) else f"it is not known what {host} charges for it"
     return NO_SURCHARGE
+
+
+def dearest_surcharge(provider_id: str, model_id: str) -> Fraction:
+    """Return the most that any place multiplies the price of a token of this model by."""
+    factors = [rule.factor for rule in _HOSTS if rule.provider == provider_id and rule.models.match(model_id)]
+    return max([Fraction(1), *factors, *([_TENTH] if provider_id == "anthropic" else [])])

@@ -1,5 +1,7 @@
 """Sums beside the entries, by hour and minute, moved in the same transaction: what reports and counters read.
 
+What moves them moves budgets as well (charges.py).
+
 A change of an entry moves them by the difference: what it was is taken out of its cell, what it is now is added.
 """
 
@@ -9,6 +11,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, Table, delete, func, select
 
 from spanledger_exporter.cells import Cell
+from spanledger_exporter.charges import Charges
 from spanledger_exporter.insert import add_sums
 from spanledger_exporter.profiles import Numbered
 from spanledger_exporter.records import PricedRecord, Usage
@@ -49,14 +52,15 @@ _NOTHING = Sums()
 class Moves:
     """What one transaction adds to the sums, and takes away; gathered first, and then written at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, charges: Charges | None = None) -> None:
+        self._charges = charges
         self._minutes: dict[tuple[int, int], list[int]] = {}
         self._cells: dict[int, Cell] = {}
 
     def add(self, end_ns: int, of: Numbered, priced: PricedRecord) -> None:
         """Add the figures of one entry."""
         moved = self._of(end_ns, of)
-        calls, input_, output, read, write, reasoning, cost = figures_of(priced)
+        figures = calls, input_, output, read, write, reasoning, cost = figures_of(priced)
         moved[0] += calls
         moved[1] += input_
         moved[2] += output
@@ -64,12 +68,17 @@ class Moves:
         moved[4] += write
         moved[5] += reasoning
         moved[6] += cost
+        if self._charges is not None:
+            self._charges.add(of[0], priced, figures)
 
     def take_away(self, end_ns: int, of: Numbered, priced: PricedRecord) -> None:
         """Take the figures of one entry away from where they were added."""
         moved = self._of(end_ns, of)
-        for place, figure in enumerate(figures_of(priced)):
+        figures = figures_of(priced)
+        for place, figure in enumerate(figures):
             moved[place] -= figure
+        if self._charges is not None:
+            self._charges.take_away(of[0], priced, figures)
 
     def _of(self, end_ns: int, of: Numbered) -> list[int]:
         key = (end_ns // _NS_PER_MINUTE, of[1])

@@ -11,7 +11,7 @@ from spanledger_exporter.schema import ENTRY_COLUMNS, STORED_USAGE
 from spanledger_exporter.usage_columns import details_of, stored, usage_of
 
 Row = tuple[Any, ...]
-_OWN = tuple(name for name in UsageRecord._fields if name not in {"profile", "usage"})
+_OWN = tuple(name for name in UsageRecord._fields if name not in {"profile", "usage", "leases"})
 assert ENTRY_COLUMNS[:12] == (
     *("end_ns", "span_id", "trace_id", "start_ns", "received_ns", "parent_span_id", "profile_id"),
     *("response_id", "user_id", "session_id", "request_hash", "time_to_first_chunk_ns"),
@@ -62,6 +62,8 @@ def document_of(record: UsageRecord) -> str:
         fields[name] = None if fields[name] is None else fields[name].hex()
     fields["profile"] = record.profile._asdict()
     fields["usage"] = {name: figure for name, figure in record.usage._asdict().items() if figure is not None}
+    if not record.leases:
+        del fields["leases"]
     return json.dumps(fields, separators=(",", ":"))
 
 
@@ -72,6 +74,7 @@ def record_of_document(text: str) -> UsageRecord:
         fields[name] = None if fields[name] is None else bytes.fromhex(fields[name])
     fields["profile"] = Profile(**_known(fields["profile"], Profile._fields))
     fields["usage"] = Usage(**_known(fields["usage"], Usage._fields))
+    fields["leases"] = tuple(fields.get("leases", ()))
     return UsageRecord(**_known(fields, UsageRecord._fields))
 
 

@@ -92,7 +92,7 @@ class SpendMetrics(Collector):
     def __init__(self, registry: CollectorRegistry, totals: Mapping[Cell, Sums], marks: Marks) -> None:
         self._lock = threading.Lock()
         self._totals = dict(totals)
-        self._marks = dict(marks)
+        self._marks = {series: mark for series, mark in marks.items() if series[0] in _SHOWN}
         registry.register(self)
 
     def add(self, sums: Mapping[Cell, Sums]) -> Marks:

@@ -1,4 +1,4 @@
-"""The two numbers that all writers of a ledger share: how many commits there were, and what retention has deleted.
+"""The numbers that all writers of a ledger share: commits, what retention has deleted, changes of budgets.
 
 Whoever writes counts its commit first: on PostgreSQL that makes the writers take turns, and a writer that finds more
 commits than its own knows that it has to look at what others did. SQLite has one writer at a time anyway.
@@ -28,3 +28,13 @@ def raise_floor(connection: Connection, to_ns: int) -> int:
     """Move the floor up, never down; return where it is now."""
     connection.execute(update(ledger_state).where(_NAME == "floor_ns", to_ns > _VALUE).values(value=to_ns))
     return floor_ns(connection)
+
+
+def budgets_revision(connection: Connection) -> int:
+    """Return how often a budget was changed."""
+    return connection.execute(select(_VALUE).where(_NAME == "budgets_revision")).scalar_one()
+
+
+def raise_budgets_revision(connection: Connection) -> None:
+    """Let every writer know, with its next commit, that a budget was changed."""
+    connection.execute(update(ledger_state).where(_NAME == "budgets_revision").values(value=_VALUE + 1))

@@ -67,6 +67,8 @@ ANTHROPIC_RESPONSE_SERVICE_TIER: Final = "anthropic.response.service_tier"
 ANTHROPIC_RESPONSE_INFERENCE_GEO: Final = "anthropic.response.inference_geo"
 ANTHROPIC_RESPONSE_SPEED: Final = "anthropic.response.speed"
 ERROR_TYPE: Final = "error.type"
+REFUSAL: Final = "spanledger.error.type"
+BUDGET_LEASES: Final = "spanledger.budget.leases"
 
 USAGE_INPUT_TOKENS: Final = "gen_ai.usage.input_tokens"
 USAGE_OUTPUT_TOKENS: Final = "gen_ai.usage.output_tokens"

@@ -14,14 +14,16 @@ from spanledger_instrumentation.document import Document
 from spanledger_instrumentation.encoding import decoded_head
 from spanledger_instrumentation.estimate import Estimate
 from spanledger_instrumentation.fence import Fence
+from spanledger_instrumentation.gated import Gated
 from spanledger_instrumentation.injection import Injection
 from spanledger_instrumentation.memory import Memory
 from spanledger_instrumentation.metrics import Ended, Instruments
 from spanledger_instrumentation.providers.values import AttributeValue
 from spanledger_instrumentation.providers.wire import Wire
 from spanledger_instrumentation.rate_limit_refusals import STATUS_CODES, read_refusal
+from spanledger_instrumentation.refusals import ERROR_TYPE
 from spanledger_instrumentation.spans import Target
-from spanledger_instrumentation.usage import Answer, Usage, usage_status
+from spanledger_instrumentation.usage import Answer, Usage, UsageStatus, usage_status
 
 __all__ = ["Call"]
 
@@ -44,7 +46,7 @@ _TIMED_OUT = frozenset({408, 499, 504, 524})
 """What a gateway answers when it stops to wait: without an error of the provider's own, which may work on and bill."""
 
 
-class Call:
+class Call(Gated):
     """Follow one call and write what its answer says."""
 
     __slots__ = (
@@ -53,7 +55,6 @@ class Call:
         "_at_end",
         "_body",
         "_broken",
-        "_error_type",
         "_feeding",
         "_first_chunk_s",
         "_head",
@@ -73,7 +74,6 @@ class Call:
         "_timed_out",
         "_wire",
         "estimate",
-        "recording",
         "replacement",
         "replacement_headers",
     )
@@ -88,6 +88,7 @@ class Call:
         streaming: bool,
         asked: Usage | None,
     ) -> None:
+        super().__init__(recording=target.recording)
         self._wire = wire
         self._target = target
         self._request = request
@@ -109,10 +110,8 @@ class Call:
         self._at_end = False
         self._broken = False
         self._timed_out = False
-        self._error_type: str | None = None
         self._once = threading.Lock()
         self._process = reaper.process
-        self.recording = target.recording
         self.replacement: bytes | None = None
         self.replacement_headers: Mapping[str, str] = {}
         reaper.follow(self)
@@ -223,7 +222,7 @@ class Call:
             self._first_chunk_s = time.perf_counter() - self._started_s
         if following.feed(chunk):
             self._changed(following.answer)
-        if self.estimate is None:  # which counts every byte
+        if self.estimate is None and not self._is_held:
             self._passes = following.passes
         return chunk if self._injection is None else self._injection.feed(chunk, following.answer)
 
@@ -303,10 +302,12 @@ class Call:
         error_type = answer.error_type or self._error_type
         target = self._target
         try:
-            if self._succeeded or not target.eager:  # a failed attempt says nothing of an outer call
+            # A failed attempt says nothing of an outer call; a refusal does, for nobody tries again.
+            if self._succeeded or self._unsent or not target.eager:
                 target.write(self._last_attributes(answer, error_type))
         except Exception as error:  # noqa: BLE001 - the fence
             _END.caught(error)
+        self._give_back(answer)
         self._body = self._feeding = self._passes = None
         try:
             target.end(failed=error_type is not None or not self._succeeded)
@@ -322,10 +323,20 @@ class Call:
         found = self._answer_attributes(answer)
         if error_type is not None:
             found[names.ERROR_TYPE] = error_type
+        if self.refused:
+            found[names.REFUSAL] = ERROR_TYPE  # an outer span has another one: what the SDK made of our answer
         if self.estimate is not None:
             received = None if self._body is None else self._body.received_bytes
             found.update(self.estimate.settle(found[names.USAGE_STATUS], answer.usage, received))
         return found
+
+    def _give_back(self, answer: Answer) -> None:
+        if not self.gated:
+            return
+        with _END:
+            received = self._body.received_bytes if self._body is not None and self._streaming else None
+            reports = self._succeeded or not self._target.eager
+            self._settle(answer.usage, self._usage_status(answer), received, reports=reports)
 
     def _measure(self, instruments: Instruments, answer: Answer, error_type: str | None) -> None:
         instruments.add(
@@ -336,6 +347,7 @@ class Call:
                 duration_s=time.perf_counter() - self._started_s,
                 first_chunk_s=self._first_chunk_s if self._streaming else None,
                 error_type=error_type,
+                head=self._head_attributes,
             )
         )
 
@@ -358,13 +370,18 @@ class Call:
             found[names.HTTP_RESPONSE_STATUS_CODE] = self._status_code
         if self._streaming and self._first_chunk_s is not None:
             found[names.RESPONSE_TIME_TO_FIRST_CHUNK] = self._first_chunk_s
-        whole = not early and (answer.complete() or not self._broken)
-        found[names.USAGE_STATUS] = usage_status(answer, whole=whole, sent=self._may_be_billed)
+        found[names.USAGE_STATUS] = self._usage_status(answer)
+        if self._admission is not None and (lease_ids := self._admission.lease_ids):
+            found[names.BUDGET_LEASES] = lease_ids
         if self.ended or answer.complete():
             reasons = answer.finish_reasons or (("error",) if early else None)
             if reasons is not None:
                 found[names.RESPONSE_FINISH_REASONS] = reasons
         return found
+
+    def _usage_status(self, answer: Answer) -> UsageStatus:
+        whole = not self._ended_early(answer) and (answer.complete() or not self._broken)
+        return usage_status(answer, whole=whole, sent=self._may_be_billed)
 
     def _ended_early(self, answer: Answer) -> bool:
         # What cannot be read (an unknown shape or encoding) cannot be said to have ended early either.
@@ -374,6 +391,8 @@ class Call:
 
     @property
     def _may_be_billed(self) -> bool:
+        if self._unsent:
+            return False
         if self._status_code is None:
             return self._error_type not in _NEVER_SENT
         return self._succeeded or self._timed_out

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from spanledger_instrumentation.refusals import Refusal
+
 __all__ = ["Following", "Outgoing"]
 
 
@@ -32,11 +34,15 @@ class Outgoing:
 class Following(Protocol):
     """Follow one request. No method raises; after the end all of them do nothing.
 
-    A shell calls `enter`, sends the request (the `replacement`, if there is one), calls `leave`, and then either
+    Where it is `gated`, a shell first calls `admit`, and gives the refusal to the app, if there is one, and sends
+    nothing. It then calls `enter`, sends the request (the `replacement`, if there is one), calls `leave`, and then
+    either
     `read`, where the client has read the body already, or `answered`, `feed` for each raw chunk and `finish`; `fail`
     where the client raised, `close` where the app turns away.
     """
 
+    gated: bool
+    """Whether budgets are enforced on it."""
     recording: bool
     """Whether there is any use in reading the answer."""
     replacement: bytes | None
@@ -52,6 +58,18 @@ class Following(Protocol):
     @property
     def hides(self) -> bool:
         """Whether bytes may be kept from the app: to be asked once the answer's head was taken."""
+        ...
+
+    def admit(self) -> Refusal | None:
+        """Decide whether it may be sent, and wait for that if need be; after a refusal it has ended."""
+        ...
+
+    async def admit_async(self) -> Refusal | None:
+        """Decide the same, without holding up the event loop."""
+        ...
+
+    def notice(self) -> str:
+        """Give the header `x-spanledger-budget` of an answer: soft budgets near their limits, or nothing."""
         ...
 
     def enter(self) -> object:

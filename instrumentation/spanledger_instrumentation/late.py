@@ -43,6 +43,7 @@ class Late:
         "_place",
         "_process",
         "_request",
+        "gated",
         "recording",
         "replacement",
         "replacement_headers",
@@ -58,6 +59,7 @@ class Late:
         self._once = threading.Lock()
         self._process = reaper.process
         self.recording = True
+        self.gated = False
         self.replacement: bytes | None = None
         self.replacement_headers: Mapping[str, str] = {}
 
@@ -70,6 +72,16 @@ class Late:
     def hides(self) -> bool:
         """Whether bytes of the answer may be kept from the app: none is ever asked for."""
         return False
+
+    def admit(self) -> None:
+        """Let it pass: what is fetched is spent already."""
+
+    async def admit_async(self) -> None:
+        """Let it pass."""
+
+    def notice(self) -> str:
+        """Say nothing."""
+        return ""
 
     def enter(self) -> object:
         """Make the request current while it is sent."""

@@ -12,10 +12,11 @@ Source: repository semantic-conventions-genai, `docs/gen-ai/gen-ai-token-metrics
 
 import os
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Literal
 
@@ -28,6 +29,7 @@ from spanledger_instrumentation.fence import Fence
 from spanledger_instrumentation.outer import SCOPE, family
 from spanledger_instrumentation.providers.values import AttributeValue
 from spanledger_instrumentation.usage import Usage
+from spanledger_instrumentation.used_limits import UsedLimits
 
 __all__ = ["METRICS", "Ended", "Instruments", "Metric", "Metrics"]
 
@@ -56,8 +58,8 @@ class Metric:
     """Describe one metric."""
 
     name: str
-    kind: Literal["counter", "histogram"]
-    unit: Literal["s", "{token}"]
+    kind: Literal["counter", "histogram", "gauge"]
+    unit: Literal["s", "{token}", "1"]
     description: str
     old: bool = False
     """Whether it is only there for those who ask for the older names."""
@@ -67,6 +69,7 @@ _INFERENCE: Final = "gen_ai.client.inference."
 _EMBEDDINGS: Final = "gen_ai.client.embeddings."
 _OPERATION_DURATION: Final = "gen_ai.client.operation.duration"
 _OLD_USAGE: Final = "gen_ai.client.token.usage"
+_LIMITS: Final = "spanledger.rate_limit.used"
 METRICS: Final = (
     Metric(name=_INFERENCE + "duration", kind="histogram", unit="s", description="Time from request to end of answer"),
     Metric(
@@ -106,6 +109,7 @@ METRICS: Final = (
     ),
     Metric(name=_OPERATION_DURATION, kind="histogram", unit="s", description="Time from request to end of answer"),
     Metric(name=_OLD_USAGE, kind="histogram", unit="{token}", description="Tokens of a call", old=True),
+    Metric(name=_LIMITS, kind="gauge", unit="1", description="Part of a provider's rate limit that is in use"),
 )
 """All that there is, in the order of docs/metrics-instrumentation.md."""
 
@@ -154,6 +158,8 @@ class Ended:
     duration_s: float
     first_chunk_s: float | None
     error_type: str | None
+    head: Mapping[str, AttributeValue] = field(default_factory=dict[str, AttributeValue])
+    """What the head of the answer says, as attributes of its span: rate limits are measured of it."""
 
     def attributes(self) -> dict[str, AttributeValue]:
         """Give the attributes of its measurements."""
@@ -168,12 +174,13 @@ class Ended:
 class Instruments:
     """The instruments of one meter."""
 
-    __slots__ = ("__weakref__", "_lock", "_observed", "_old", "_pending", "_record", "_sums")
+    __slots__ = ("__weakref__", "_limits", "_lock", "_observed", "_old", "_pending", "_record", "_sums")
 
     def __init__(self, meter: Meter, *, old_names: bool) -> None:
         self._old = old_names
         self._record: dict[str, _Record] = {}
         self._sums: dict[str, dict[_Series, int]] = {}
+        self._limits = UsedLimits()
         self._observed: list[object] = []  # not every meter keeps what it has made
         self.forget()
         for each in METRICS:
@@ -182,6 +189,9 @@ class Instruments:
                 observe = [partial(self._observe, each.name)]
                 made = meter.create_observable_counter(each.name, observe, each.unit, each.description)
                 self._observed.append(made)
+            elif each.kind == "gauge":
+                observed = meter.create_observable_gauge(each.name, [self._observe_limits], each.unit, each.description)
+                self._observed.append(observed)
             elif old_names or not each.old:
                 self._record[each.name] = _histogram(meter, each).record
 
@@ -189,6 +199,7 @@ class Instruments:
         """Begin anew, in a fork: what has been measured is its parent's."""
         self._lock = threading.Lock()
         self._pending: deque[Ended] = deque()
+        self._limits.clear()
         for sums in self._sums.values():
             sums.clear()
 
@@ -205,6 +216,13 @@ class Instruments:
             found = list(self._sums[name].items())
         return [Observation(total, dict(series)) for series, total in found]
 
+    def _observe_limits(self, _: CallbackOptions) -> Iterable[Observation]:
+        with _COLLECT:
+            self._drain(len(self._pending))
+        with self._lock:
+            found = list(self._limits.used(time.time()))
+        return [Observation(used, attributes) for used, attributes in found]
+
     def _drain(self, count: int) -> None:
         # No more than wait at first: with calls that keep ending, a collection must end all the same.
         for _ in range(count):
@@ -213,6 +231,9 @@ class Instruments:
             except IndexError:  # another reader collects, too
                 return
             self._measure(ended)
+            if ended.head:
+                with self._lock:
+                    self._limits.take(ended.request, ended.head, time.time())
 
     def _measure(self, ended: Ended) -> None:
         attributes, usage = ended.attributes(), ended.usage
@@ -325,8 +346,8 @@ def _by_modality(usage: Usage, total: str, parts: tuple[tuple[str, str], ...]) -
         return
     if not rest:
         yield "unknown", 0
-    for modality, field in parts:
-        tokens: int | None = getattr(usage, field)
+    for modality, part in parts:
+        tokens: int | None = getattr(usage, part)
         if tokens and tokens <= rest:
             yield modality, tokens
             rest -= tokens

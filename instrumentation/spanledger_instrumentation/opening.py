@@ -1,10 +1,11 @@
 """A request whose path leads somewhere -> the call that it begins, or the finding that it is none to be reported."""
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final
 
 from spanledger_instrumentation import attributes as names
 from spanledger_instrumentation import form, identity
+from spanledger_instrumentation.bound import size_of
 from spanledger_instrumentation.call import Call
 from spanledger_instrumentation.document import Document
 from spanledger_instrumentation.estimate import Estimate
@@ -18,14 +19,21 @@ from spanledger_instrumentation.providers.wire import Request, Wire
 from spanledger_instrumentation.settings import Settings
 from spanledger_instrumentation.spans import Spans
 
+if TYPE_CHECKING:  # loaded where budgets are enforced
+    from spanledger_instrumentation.enforcement import Enforcer
+
 __all__ = ["REQUEST_BYTES_MAX", "begin"]
 
 REQUEST_BYTES_MAX: Final = 256 * 1024
 """Body of a request that is parsed as a whole, in the app's event loop; of a longer one only head and tail are read."""
 _IDENTIFY: Final = Fence("identify")
+_ADMIT: Final = Fence("admit")
+_DIGITS_MAX: Final = 15
 
 
-def begin(routes: Sequence[Route], outgoing: Outgoing, spans: Spans, settings: Settings) -> Following | None:
+def begin(
+    routes: Sequence[Route], outgoing: Outgoing, spans: Spans, settings: Settings, enforcer: "Enforcer | None" = None
+) -> Following | None:
     """Begin the call that this request is, or find that it is none, or none to be reported."""
     if settings.excludes(outgoing.host):
         return None
@@ -40,10 +48,7 @@ def begin(routes: Sequence[Route], outgoing: Outgoing, spans: Spans, settings: S
     request = _request(outgoing, document)
     streaming = wire.streams(request)
     attributes = _attributes(outgoing, request, wire, provider, streaming=streaming)
-    try:  # no `with`, on the path of every call
-        attributes.update(identity.of_request(outgoing, document, settings))
-    except Exception as error:  # noqa: BLE001 - the fence
-        _IDENTIFY.caught(error)
+    _identify(attributes, outgoing, document, settings)
     injection = inject(wire, outgoing, document, provider, settings.include_usage) if streaming else None
     if injection is not None:
         attributes[names.INCLUDE_USAGE_INJECTED] = True
@@ -56,7 +61,33 @@ def begin(routes: Sequence[Route], outgoing: Outgoing, spans: Spans, settings: S
     call.send_instead(injection)
     if settings.estimate:
         call.estimate = Estimate((provider, wire.operation, model), len(outgoing.content), streaming=streaming)
+    if enforcer is not None:
+        _hold(call, attributes, outgoing, document, wire.provider, enforcer)
     return call
+
+
+def _identify(
+    attributes: dict[str, AttributeValue], outgoing: Outgoing, document: Document, settings: Settings
+) -> None:
+    try:  # no `with`, on the path of every call
+        attributes.update(identity.of_request(outgoing, document, settings))
+    except Exception as error:  # noqa: BLE001 - the fence
+        _IDENTIFY.caught(error)
+
+
+def _hold(
+    call: Call,
+    attributes: Mapping[str, AttributeValue],
+    outgoing: Outgoing,
+    document: Document,
+    wire_owner: str,
+    enforcer: "Enforcer",
+) -> None:
+    with _ADMIT:  # a call of which we cannot decide passes
+        said = outgoing.headers.get("content-length", "")  # of a body that cannot be read
+        body_bytes = len(outgoing.content) or (int(said[:_DIGITS_MAX]) if said.isdecimal() else 0)
+        size = size_of(attributes, body_bytes, document.read("best_of"))
+        call.hold(enforcer.admit(attributes, size, wire_owner))
 
 
 def _attributes(

@@ -14,7 +14,7 @@ from weakref import ref
 
 from spanledger_instrumentation.fence import FAILURES, Fence
 
-__all__ = ["abandon", "follow", "forget", "process", "reap", "register"]
+__all__ = ["abandon", "close_all", "follow", "forget", "process", "reap", "register"]
 
 OPEN_MAX: Final = 10_000
 """Open calls that are known here. Of more, those that the program leaves open at its end are lost; they are counted."""
@@ -72,11 +72,12 @@ def register() -> None:
 
     A tracer provider registers its shutdown when it is made; hence once more for each provider that is met.
     """
-    atexit.unregister(_exit)
-    atexit.register(_exit)
+    atexit.unregister(close_all)
+    atexit.register(close_all)
 
 
-def _exit() -> None:
+def close_all() -> None:
+    """End all calls that are open, as the program ends."""
     reap()
     for reference in _OPEN.copy():
         call = reference()

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from spanledger_instrumentation import attribution, credentials
+from spanledger_instrumentation import attribution, credentials, lease_settings
 from spanledger_instrumentation.environment_variables import (
     OTEL_INSTRUMENTATION_SPANLEDGER_BAGGAGE_KEYS,
     OTEL_INSTRUMENTATION_SPANLEDGER_ESTIMATE,
@@ -17,6 +17,7 @@ from spanledger_instrumentation.environment_variables import (
     OTEL_INSTRUMENTATION_SPANLEDGER_INCLUDE_USAGE,
     OTEL_INSTRUMENTATION_SPANLEDGER_REQUEST_HASH,
 )
+from spanledger_instrumentation.lease_address import LeaseAddress
 from spanledger_instrumentation.providers.hosts import PROVIDERS, Provider
 
 __all__ = ["IncludeUsage", "Settings", "load"]
@@ -56,6 +57,9 @@ class Settings:
     estimate: bool = False
     """Whether tokens are estimated where a stream has no final figures."""
 
+    budgets: LeaseAddress | None = None
+    """Where hard budgets are leased from; without it nothing is refused."""
+
     def provider_of(self, host: str) -> Provider | None:
         """Find the provider that the user says answers on this host."""
         if not self.hosts:
@@ -84,6 +88,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         baggage_keys=tuple(_baggage_keys(environ.get(OTEL_INSTRUMENTATION_SPANLEDGER_BAGGAGE_KEYS, ""))),
         hash_key=credentials.hash_key(environ.get(OTEL_INSTRUMENTATION_SPANLEDGER_HASH_KEY, "")),
         request_hash=_is_on(OTEL_INSTRUMENTATION_SPANLEDGER_REQUEST_HASH, environ, default=True),
+        budgets=lease_settings.load(environ),
     )
 
 

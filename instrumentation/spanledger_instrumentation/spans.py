@@ -33,6 +33,8 @@ _FIGURES: Final = frozenset({names.USAGE_INPUT_TOKENS, "gen_ai.usage.prompt_toke
 _OF_ONE_ATTEMPT: Final = frozenset({names.ERROR_TYPE, names.HTTP_RESPONSE_STATUS_CODE, names.HTTP_REQUEST_RESEND_COUNT})
 """What is said of one HTTP attempt, and would be wrong on an outer span that goes on to retry."""
 _CALL_KEY: Final = context.create_key("spanledger-call")
+WHOSE_CHARS_MAX: Final = 512
+"""Of a service's name and an environment's: as much as the exporter keeps."""
 
 
 class Target(Protocol):
@@ -329,6 +331,14 @@ class Spans:
         self._metrics = metrics
         self.memory = Memory()
         """Which results were reported, since some may come more than once."""
+
+    def whose(self) -> dict[str, str]:
+        """Say of which service and environment the process is, as its spans say."""
+        resource: Any = getattr(self._given or trace.get_tracer_provider(), "resource", None)  # the SDK's alone
+        found: Mapping[str, Any] = getattr(resource, "attributes", None) or {}
+        environment = found.get("deployment.environment.name") or found.get("deployment.environment")
+        said = {"service": found.get("service.name"), "environment": environment}
+        return {name: value[:WHOSE_CHARS_MAX] for name, value in said.items() if isinstance(value, str) and value}
 
     def late_place(self) -> LatePlace | None:
         """Say where a result that is about to be fetched would belong; `None`: it is not reported."""

@@ -74,6 +74,30 @@ def test_every_call_is_in_the_ledger_to_the_token_and_to_the_last_decimal(first_
     assert result["ledger_reasoning_tokens"] > 0
 
 
+def test_a_budget_pages_at_each_threshold_and_refuses_what_is_beyond_it(tmp_path):
+    flags = ("--seconds", "6", "--budget-reviews", "2", "--budget-usd", "0.005", "--error-rate", "0")
+    command = [word for word in COMMAND if word != "--json"]
+    done = subprocess.run(
+        [*command, "--folder", str(tmp_path), *flags], capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    pages = [line for line in done.stdout.splitlines() if line.startswith("PAGER: ")]
+    assert len(pages) == len(set(pages)) > 1
+    assert any("dearest-model: 100 % of 2 calls" in page for page in pages)
+    assert any("support-desk" in page for page in pages)
+    kept = [json.loads(line) for line in entries_of(tmp_path)]
+    asked = [entry for entry in kept if entry["request_model"] == "claude-sonnet-5-5"]
+    assert sum(entry["error_type"] is None for entry in asked) == 2
+    assert {entry["error_type"] for entry in asked} == {None, "budget_exceeded"}
+    assert "never saw them" in done.stdout
+
+
+def entries_of(folder):
+    ledger = f"sqlite:///{folder / 'ledger.db'}"
+    command = [*COMMAND[:3], "entries", "--json", "--ledger", ledger]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
 def test_a_call_that_nobody_watched_is_said_loudly(tmp_path):
     port = free_port()
     with running_demo(tmp_path, "--seconds", "3", "--provider-listen", f"127.0.0.1:{port}") as process:

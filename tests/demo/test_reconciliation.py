@@ -28,6 +28,7 @@ ENTRY = {
     "response_id": "resp_1",
     "outcome": "ok",
     "price_status": "priced",
+    "error_type": None,
     "input_tokens": 1000,
     "cache_read_tokens": 300,
     "cache_write_5m_tokens": 200,
@@ -45,6 +46,7 @@ FAILED = {
     "response_id": None,
     "outcome": "error",
     "price_status": "none",
+    "error_type": "overloaded_error",
     "cost_usd": None,
 }
 METRICS = Metrics(calls=2.0, cost_usd=0.00000001)

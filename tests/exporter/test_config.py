@@ -46,6 +46,41 @@ def test_every_problem_is_reported_at_once(tmp_path: Path) -> None:
     assert len(raised.value.problems) == 8
 
 
+def test_channels_may_be_a_list_or_one_text_and_are_never_shown(tmp_path: Path) -> None:
+    file = tmp_path / "spanledger.toml"
+    file.write_text('[notify]\nurls = ["json://127.0.0.1/a", "json://127.0.0.1/b"]\nbudgets = ["team-*", "search"]\n')
+    config = load(file=str(file), environ={})
+    assert (config.notify_urls, config.notify_budgets) == (
+        ("json://127.0.0.1/a", "json://127.0.0.1/b"),
+        ("team-*", "search"),
+    )
+    assert "json://" not in repr(config)
+    environ = {"SPANLEDGER_NOTIFY_URLS": "xml://a\nxml://b xml://c", "SPANLEDGER_NOTIFY_BUDGETS": "a, b"}
+    config = load(file=str(file), environ=environ)
+    assert (config.notify_urls, config.notify_budgets) == (("xml://a", "xml://b", "xml://c"), ("a", "b"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        'urls = ["s3cret"]',
+        'urls = ["json://ok", 5, "json://s3cret"]',
+        'urls = {a = "s3cret"}',
+        "urls = 'json://s3cret b'",
+        "budgets = [' ']",
+        "min_interval_h = 8761",
+        "link = 'javascript:alert(1)'",
+    ],
+)
+def test_what_is_wrong_with_channels_is_a_problem_that_keeps_their_secret(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "spanledger.toml"
+    file.write_text(f"[notify]\n{content}\n")
+    with pytest.raises(ConfigError) as raised:
+        load(file=str(file), environ={})
+    assert "notify." in str(raised.value)
+    assert "s3cret" not in str(raised.value)
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [("not toml", "not TOML"), (f"a = 1{'0' * 5000}", "not TOML"), (None, "No such file")],

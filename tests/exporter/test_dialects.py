@@ -243,3 +243,23 @@ def test_hostile_texts_are_bounded_and_cleaned() -> None:
     assert len(got.profile.request_model or "") == 512
     assert got.response_id == "ab"
     assert got.profile.http_status is None
+
+
+@pytest.mark.parametrize("scope", ["spanledger", "com.anthropic.sdk", "opentelemetry.instrumentation.openai_v2"])
+def test_the_leases_of_a_call_are_read_on_whichever_span_they_stand(scope: str) -> None:
+    assert record({**CHAT, "spanledger.budget.leases": ["a1", "b-2", "a1"]}, scope=scope).leases == ("a1", "b-2")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("a1", ()),
+        (7, ()),
+        ([], ()),
+        (["", "a b", "x" * 65, "a'b", "a\0", "\u00e9", "ok_1"], ("ok_1",)),
+        ([f"id{number}" for number in range(200)], tuple(f"id{number}" for number in range(64))),
+    ],
+)
+def test_what_can_be_no_lease_is_left_out_and_refuses_nothing(value: Value, expected: tuple[str, ...]) -> None:
+    understood = understand({**CHAT, "spanledger.budget.leases": value})
+    assert (understood.records[0].leases, understood.refused, understood.unreadable) == (expected, {}, 0)

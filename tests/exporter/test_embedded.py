@@ -115,6 +115,27 @@ def test_spans_of_the_sdk_become_priced_entries(sqlite_url: str) -> None:
     assert json.dumps(entry["cost_usd"]) == '"0.000024"'
 
 
+def test_prices_that_change_while_the_program_runs_are_followed(sqlite_url: str, tmp_path: Path) -> None:
+    """A file that cannot be used changes nothing, and is looked at again."""
+    file, now_s = tmp_path / "prices.toml", [0.0]
+    flags = {"ledger_url": sqlite_url, "prices_file": str(file)}
+    file.write_text("")
+    exporter = LedgerSpanExporter(load(environ={}, flags=flags), clock_s=lambda: now_s[0])
+    provider = TracerProvider(resource=Resource.create({"service.name": "shop"}))
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    override = '[[override]]\nname = "all"\nmodel = "*"\nmultiplier = 2\n'
+    for content in ("", override, "not TOML", override.replace("2", "3")):
+        file.write_text(content)
+        for waited_s in (0, 3600):
+            now_s[0] += waited_s
+            with provider.get_tracer("spanledger").start_as_current_span("chat", attributes=dict(CHAT)):
+                pass
+    provider.shutdown()
+    costs = [entry["cost_usd"] for entry in reversed(entries(sqlite_url))]
+    one, two, three = "0.000024", "0.000048", "0.000072"
+    assert costs == [one, one, one, two, two, two, two, three]
+
+
 def test_a_ledger_that_fails_fails_the_export_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     exporter = LedgerSpanExporter(load(environ={}, flags={"ledger_url": f"sqlite:///{tmp_path}/file/ledger.db"}))

@@ -28,6 +28,7 @@ KEYS = (
     "mlflow.chat.tokenUsage",
     "spanledger.usage.input_audio_seconds",
     "user.id",
+    "spanledger.budget.leases",
     "unwanted",
     "gen_ai.prompt",
     "k" * 127,

@@ -154,6 +154,34 @@ def test_a_call_without_figures_counts_no_tokens(server: WireServer, measured: M
     assert measured().keys() == {INFERENCE + "duration"}
 
 
+LIMITED = {
+    "x_ratelimit_limit_requests": "500",
+    "x_ratelimit_remaining_requests": "25",
+    "x_ratelimit_reset_requests": "6m0s",
+    "x_ratelimit_limit_tokens": "1000",
+    "x_ratelimit_remaining_tokens": "1000",
+}
+
+
+def test_it_is_told_how_much_of_a_rate_limit_is_in_use(server: WireServer, measured: Measured) -> None:
+    server.reply(json_reply({"choices": []}, **LIMITED))
+    ask(server)
+    of = {"gen_ai.provider.name": "openai", "gen_ai.request.model": "gpt-5"}
+    told = [
+        ({**of, "spanledger.rate_limit.kind": "requests"}, 0.95),
+        ({**of, "spanledger.rate_limit.kind": "tokens"}, 0.0),
+    ]
+    assert measured()["spanledger.rate_limit.used"] == told
+    assert measured()["spanledger.rate_limit.used"] == told  # until somebody says something else
+
+
+def test_a_call_that_is_refused_tells_that_the_limit_is_used_up(server: WireServer, measured: Measured) -> None:
+    used_up = {**LIMITED, "x_ratelimit_remaining_requests": "0"}
+    server.reply(json_reply({"error": {"code": "rate_limit_exceeded"}}, status=429, **used_up))
+    ask(server)
+    assert [used for _, used in measured()["spanledger.rate_limit.used"]] == [1.0, 0.0]
+
+
 def test_the_buckets_are_those_of_the_conventions(server: WireServer, measured: Measured) -> None:
     server.reply(CHAT)
     ask(server)

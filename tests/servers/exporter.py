@@ -17,11 +17,18 @@ class Exporter:
     """A running `spanledger serve`, and the addresses that it announced."""
 
     def __init__(
-        self, ledger: str, folder: Path, *, grpc: str = ANY_PORT, environ: Mapping[str, str] | None = None
+        self,
+        ledger: str,
+        folder: Path,
+        *,
+        grpc: str = ANY_PORT,
+        http: str = ANY_PORT,
+        metrics: str = ANY_PORT,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         self.ledger = ledger
         self.server = Server(
-            [SPANLEDGER, "serve", "--grpc", grpc, "--http", ANY_PORT, "--metrics", ANY_PORT, "--ledger", ledger],
+            [SPANLEDGER, "serve", "--grpc", grpc, "--http", http, "--metrics", metrics, "--ledger", ledger],
             log=folder / "exporter.log",
             env=environ,
         )

@@ -27,14 +27,15 @@ class Prometheus:
 
 
 @contextmanager
-def running(config: Path, folder: Path) -> Generator[Prometheus]:
-    """Start Prometheus with a configuration file, its data in a folder."""
+def running(config: Path, folder: Path, *options: str) -> Generator[Prometheus]:
+    """Start Prometheus with a configuration file and further options, its data in a folder."""
     address = f"127.0.0.1:{free_port()}"
     command = [
         require("prometheus", package=PACKAGE),
         f"--config.file={config}",
         f"--web.listen-address={address}",
         f"--storage.tsdb.path={folder / 'prometheus'}",
+        *options,
     ]
     with Server(command, log=folder / "prometheus.log") as server:
         server.wait_until(lambda: get(f"http://{address}/-/ready"))

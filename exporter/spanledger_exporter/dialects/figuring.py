@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from spanledger_exporter.dialects import documents
 from spanledger_exporter.dialects.plans import OWN_FIELDS, SLOTS, Plan, Read
-from spanledger_exporter.dialects.texts import text
+from spanledger_exporter.dialects.texts import ids, text
 from spanledger_exporter.figures import RefusalReason, count, milliseconds, nanoseconds, pico_usd, why_refused
 from spanledger_exporter.keyvalues import Attributes, AttributeValue
 from spanledger_exporter.otlp import Span
@@ -18,9 +18,12 @@ USAGE_SLOTS = len(Usage._fields)
 NO_VALUES: Values = [None] * len(OWN_FIELDS)
 _INPUT, _OUTPUT, _CACHE_READ, _CACHE_WRITE = 0, 1, 2, 3
 assert Usage._fields[:4] == ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")
-_RESPONSE_ID, _USER_ID, _SESSION_ID, _REQUEST_HASH, _FIRST_CHUNK, _COST, _TOTAL = range(USAGE_SLOTS, len(OWN_FIELDS))
+_RESPONSE_ID, _USER_ID, _SESSION_ID, _REQUEST_HASH, _FIRST_CHUNK, _COST, _LEASES, _TOTAL = range(
+    USAGE_SLOTS, len(OWN_FIELDS)
+)
 assert OWN_FIELDS[_RESPONSE_ID] == "response_id"
 assert OWN_FIELDS[_FIRST_CHUNK] == "time_to_first_chunk"
+assert OWN_FIELDS[_LEASES] == "leases"
 TEXT_SLOTS = frozenset({_RESPONSE_ID, _USER_ID, _SESSION_ID, _REQUEST_HASH})
 _PAGES, _ANNOTATED_PAGES = SLOTS["pages"], SLOTS["annotated_pages"]
 _CACHE_WRITE_PARTS = slice(4, 8)
@@ -34,9 +37,10 @@ _READERS: dict[int, Callable[[AttributeValue], Any]] = {
     SLOTS["input_audio_ms"]: milliseconds,
     _FIRST_CHUNK: nanoseconds,
     _COST: pico_usd,
+    _LEASES: ids,
 }
 # What is no figure of usage: a value that cannot be read is taken for absent, and nothing is refused.
-_NO_FIGURES = TEXT_SLOTS | {_FIRST_CHUNK, _TOTAL}
+_NO_FIGURES = TEXT_SLOTS | {_FIRST_CHUNK, _LEASES, _TOTAL}
 
 
 # Past a named tuple's own constructor, which takes four times as long.
@@ -114,6 +118,7 @@ def record(span: Span, plan: Plan, values: Values, refused: list[Refusal]) -> Us
             values[_FIRST_CHUNK],
             cost_pusd,
             ambiguity,
+            values[_LEASES] or (),
         ),
     )
 

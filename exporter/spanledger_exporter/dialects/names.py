@@ -28,7 +28,7 @@ SHARED: Names = {
     "speed": ("anthropic.response.speed",),
     "inference_geo": ("anthropic.response.inference_geo",),
     "server_address": ("server.address",),
-    "error_type": ("error.type",),
+    "error_type": ("spanledger.error.type", "error.type"),
     "http_status": ("http.response.status_code",),
     "resend_count": ("http.request.resend_count",),
     "usage_status": ("spanledger.usage.status",),
@@ -54,6 +54,7 @@ OWN: Names = {
     "request_hash": ("spanledger.request.hash",),
     "time_to_first_chunk": ("gen_ai.response.time_to_first_chunk",),
     "cost": ("gen_ai.usage.cost.amount",),
+    "leases": ("spanledger.budget.leases",),
 }
 # The figures of a call, by the field of `Usage` that they are.
 USAGE: Names = {

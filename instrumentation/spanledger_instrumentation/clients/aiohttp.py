@@ -14,6 +14,7 @@ from typing import Any, Final, cast
 
 from spanledger_instrumentation.clients.aiohttp_content import content_type
 from spanledger_instrumentation.clients.aiohttp_hiding import can_hide, hide
+from spanledger_instrumentation.clients.aiohttp_refusal import noted, refused
 from spanledger_instrumentation.clients.headers import PORTS, lowered
 from spanledger_instrumentation.clients.patches import Patches
 from spanledger_instrumentation.clients.replacement import fitting, is_replaceable, like
@@ -68,21 +69,30 @@ class _Shell:
             call = begin(self, method, str_or_url, kwargs)
             if call is None:
                 return await original(self, method, str_or_url, *args, **kwargs)
+            if call.gated and (refusal := await call.admit_async()) is not None:
+                return await refused(module, self, method, str_or_url, kwargs, refusal)
             if call.replacement is not None:
                 kwargs = replace(self, kwargs, call)
-            token = call.enter()
-            try:
-                response = await original(self, method, str_or_url, *args, **kwargs)
-            except BaseException as error:
-                _fail(call, error)
-                raise
-            finally:
-                call.leave(token)
-            follow(response, call, decodes=_decodes(self, kwargs))
-            return response
+            sending = functools.partial(original, self, method, str_or_url, *args, **kwargs)
+            return await follow(sending, call, decodes=_decodes(self, kwargs))
 
-        begin, replace, follow, patches = self._begin, self._replace, self._follow, self._patches
+        begin, replace, follow, patches = self._begin, self._replace, self._sent, self._patches
+        module = self._module
         return _marked(_request)
+
+    async def _sent(self, sending: Callable[[], Awaitable[Any]], call: Following, *, decodes: bool) -> Any:
+        token = call.enter()
+        try:
+            response = await sending()
+        except BaseException as error:
+            _fail(call, error)
+            raise
+        finally:
+            call.leave(token)
+        self._follow(response, call, decodes=decodes)
+        if call.gated:
+            self._note(response, call)
+        return response
 
     def _begin(self, session: Any, method: str, given: Any, kwargs: dict[str, Any]) -> Following | None:
         with _BEGIN:
@@ -161,6 +171,11 @@ class _Shell:
                 hide(stream, response.content, call)
             return
         call.close()
+
+    def _note(self, response: Any, call: Following) -> None:
+        with _FOLLOW:
+            if notice := call.notice():
+                noted(response, notice)
 
 
 def _marked(function: Any) -> Any:

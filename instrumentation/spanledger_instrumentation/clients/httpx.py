@@ -8,6 +8,7 @@ dependency.
 
 import functools
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any, Final, cast
 from weakref import WeakKeyDictionary
 
@@ -18,6 +19,7 @@ from spanledger_instrumentation.fence import Fence
 from spanledger_instrumentation.following import Following, Outgoing
 from spanledger_instrumentation.form import FIELDS_MAX
 from spanledger_instrumentation.providers import routes
+from spanledger_instrumentation.refusals import NOTICE, REASON, STATUS_CODE, Refusal
 
 __all__ = ["apply"]
 
@@ -52,6 +54,11 @@ class _Shell:
             call = begin(request)
             if call is None:
                 return original(self, request, *args, **kwargs)
+            if call.gated and (refusal := call.admit()) is not None:
+                refused = refuse(request, refusal)
+                if not kwargs.get("stream", False):
+                    refused.read()
+                return refused
             own = replace(request, call)
             token = call.enter()
             try:
@@ -66,7 +73,7 @@ class _Shell:
             _follow(response, call, tee)
             return response
 
-        begin, replace = self._begin, self._replace
+        begin, replace, refuse = self._begin, self._replace, self._refuse
         return send
 
     def async_send(self, original: Callable[..., Any], tee: type[AsyncTee]) -> Callable[..., Any]:
@@ -77,6 +84,11 @@ class _Shell:
             call = begin(request)
             if call is None:
                 return await original(self, request, *args, **kwargs)
+            if call.gated and (refusal := await call.admit_async()) is not None:
+                refused = refuse(request, refusal)
+                if not kwargs.get("stream", False):
+                    await refused.aread()
+                return refused
             own = replace(request, call)
             token = call.enter()
             try:
@@ -91,7 +103,7 @@ class _Shell:
             _follow(response, call, tee)
             return response
 
-        begin, replace = self._begin, self._replace
+        begin, replace, refuse = self._begin, self._replace, self._refuse
         return send
 
     def _begin(self, request: Any) -> Following | None:
@@ -108,6 +120,21 @@ class _Shell:
         except Exception as error:  # noqa: BLE001 - the fence
             _BEGIN.caught(error)
             return None
+
+    def _refuse(self, request: Any, refusal: Refusal) -> Any:
+        """Make the response to a request that is not sent; its body is there to be read, as the network's would be."""
+        try:
+            response = self._module.Response(
+                STATUS_CODE,
+                headers=dict(refusal.headers),
+                stream=self._module.ByteStream(refusal.content),
+                request=request,
+                extensions={"http_version": b"HTTP/1.1", "reason_phrase": REASON.encode()},
+            )
+            response.elapsed = timedelta(0)
+        except Exception as error:
+            raise refusal.error() from error
+        return response
 
     def _replace(self, request: Any, call: Following) -> "_Own | None":
         if call.replacement is None:
@@ -199,6 +226,8 @@ def _follow(response: Any, call: Following, tee: type[SyncTee | AsyncTee]) -> No
         else:
             call.answered(response.status_code, lowered_bytes(response.headers.raw))
             response.stream = tee(response.stream, call)
+        if call.gated and (notice := call.notice()):
+            response.headers[NOTICE] = notice
     except Exception as error:  # noqa: BLE001 - the fence
         _FOLLOW.caught(error)
         call.close()

@@ -1,7 +1,7 @@
 """What was put in place of the clients' own methods, so that it can be taken back."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spanledger_instrumentation import late, opening
 from spanledger_instrumentation.following import Following, Outgoing
@@ -9,14 +9,18 @@ from spanledger_instrumentation.providers.routes import Route
 from spanledger_instrumentation.settings import Settings
 from spanledger_instrumentation.spans import Spans
 
+if TYPE_CHECKING:  # loaded where budgets are enforced
+    from spanledger_instrumentation.enforcement import Enforcer
+
 __all__ = ["Patches"]
 
 
 class Patches:
     """Replace methods of the clients' classes, and restore them. Classes are `Any`: no client is a dependency."""
 
-    def __init__(self, spans: Spans, settings: Settings) -> None:
+    def __init__(self, spans: Spans, settings: Settings, enforcer: "Enforcer | None" = None) -> None:
         self._spans = spans
+        self._enforcer = enforcer
         self._settings = settings
         self._originals: list[tuple[Any, str, Any, Any]] = []
         self.active = True
@@ -24,8 +28,9 @@ class Patches:
 
     def begin(self, routes: Sequence[Route], outgoing: Outgoing) -> Following | None:
         """Begin to follow a request whose path leads somewhere, unless it is none of ours after all."""
-        begin = late.begin if routes[0].late else opening.begin
-        return begin(routes, outgoing, self._spans, self._settings)
+        if routes[0].late:
+            return late.begin(routes, outgoing, self._spans, self._settings)
+        return opening.begin(routes, outgoing, self._spans, self._settings, self._enforcer)
 
     def has(self, owner: Any) -> bool:
         """Tell whether this class is patched already: a module may be seen twice, or under an alias."""

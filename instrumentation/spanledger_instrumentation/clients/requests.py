@@ -6,6 +6,7 @@ here; its objects are `Any`, since it is no dependency.
 """
 
 import functools
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -13,10 +14,12 @@ from urllib.parse import urlsplit
 from spanledger_instrumentation.clients.headers import PORTS, lowered
 from spanledger_instrumentation.clients.patches import Patches
 from spanledger_instrumentation.clients.replacement import content_of, fitting, is_replaceable, like
+from spanledger_instrumentation.clients.urllib3_refusal import refused
 from spanledger_instrumentation.clients.urllib3_response import can_hide, tap
 from spanledger_instrumentation.fence import Fence
 from spanledger_instrumentation.following import Following, Outgoing
 from spanledger_instrumentation.providers import routes
+from spanledger_instrumentation.refusals import NOTICE, Refusal
 
 __all__ = ["apply"]
 
@@ -42,6 +45,8 @@ def _sending(original: Callable[..., Any], patches: Patches, adapter: type[Any])
         call = _begin(self, request, patches, adapter) if routed and patches.active else None
         if call is None:
             return original(self, request, **kwargs)
+        if call.gated and (refusal := call.admit()) is not None:
+            return _refuse(request, refusal, adapter, stream=bool(kwargs.get("stream", self.stream)))
         own = _replace(request, call)
         token = call.enter()
         response = None
@@ -56,9 +61,29 @@ def _sending(original: Callable[..., Any], patches: Patches, adapter: type[Any])
             if own is not None:
                 own.restore(request, response)
         _follow(response, call)
+        if call.gated:
+            _notice(response, call)
         return response
 
     return send
+
+
+def _refuse(request: Any, refusal: Refusal, adapter: type[Any], *, stream: bool) -> Any:
+    """Make the response to a request that is not sent, as an adapter makes it of what urllib3 gives."""
+    try:
+        urllib3: Any = sys.modules["urllib3"]
+        response = adapter().build_response(request, refused(urllib3, refusal, request.method, request.url))
+        if not stream:
+            response.content  # noqa: B018 - reads it
+    except Exception as error:
+        raise refusal.error() from error
+    return response
+
+
+def _notice(response: Any, call: Following) -> None:
+    with _FOLLOW:
+        if notice := call.notice():
+            response.headers[NOTICE] = notice
 
 
 def _begin(session: Any, request: Any, patches: Patches, adapter: type[Any]) -> Following | None:

@@ -6,6 +6,7 @@ imported here; its objects are `Any`, since it is no dependency.
 """
 
 import functools
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -13,10 +14,12 @@ from urllib.parse import urlsplit
 from spanledger_instrumentation.clients.headers import PORTS, lowered
 from spanledger_instrumentation.clients.patches import Patches
 from spanledger_instrumentation.clients.replacement import content_of, fitting, is_replaceable, like
+from spanledger_instrumentation.clients.urllib3_refusal import refused
 from spanledger_instrumentation.clients.urllib3_response import can_hide, tap
 from spanledger_instrumentation.fence import Fence
 from spanledger_instrumentation.following import Following, Outgoing
 from spanledger_instrumentation.providers import routes
+from spanledger_instrumentation.refusals import NOTICE, Refusal
 
 __all__ = ["apply"]
 
@@ -55,6 +58,8 @@ def _wrapped(
                     call = patches.begin(routed, outgoing)
         if call is None:
             return original(self, method, url, *args, **kwargs)
+        if call.gated and (refusal := call.admit()) is not None:
+            return _refuse(method, url, refusal, kwargs)
         if call.replacement is not None:
             args, kwargs = replace(self, args, kwargs, call)
         return _send(functools.partial(original, self, method, url, *args, **kwargs), call, kwargs)
@@ -72,7 +77,29 @@ def _send(send: Callable[[], Any], call: Following, kwargs: Mapping[str, Any]) -
     finally:
         call.leave(token)
     _follow(response, call, kwargs)
+    if call.gated:
+        _notice(response, call)
     return response
+
+
+def _refuse(method: str, url: str, refusal: Refusal, kwargs: Mapping[str, Any]) -> Any:
+    try:
+        return refused(
+            sys.modules["urllib3"],
+            refusal,
+            method,
+            url,
+            preload_content=kwargs.get("preload_content", True),
+            decode_content=kwargs.get("decode_content", True),
+        )
+    except Exception as error:
+        raise refusal.error() from error
+
+
+def _notice(response: Any, call: Following) -> None:
+    with _FOLLOW:
+        if notice := call.notice():
+            response.headers[NOTICE] = notice
 
 
 def _by_pool(pool: Any, method: str, url: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Outgoing:

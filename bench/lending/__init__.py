@@ -1,0 +1,1 @@
+"""What `bench/budgets.py` measures of leases."""
