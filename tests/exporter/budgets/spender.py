@@ -1,6 +1,8 @@
 """A process of a service that spends: 16 threads that call a make-believe provider as often as their leases allow.
 
-    python -m tests.exporter.budgets.spender HTTP_ADDRESS FOLDER ON_UNREACHABLE ALLOWANCE
+    python -m tests.exporter.budgets.spender HTTP_ADDRESS FOLDER ON_UNREACHABLE ALLOWANCE SKEW_S
+
+SKEW_S is by how many seconds its clock is wrong.
 
 What the provider would bill is written to the file `bill` as each call is sent, a line each, so that it is known
 whatever becomes of this process; each call that is refused while nobody answers is a byte of the file `refused`. It
@@ -33,7 +35,8 @@ _TIMEOUT_S: Final = 5
 class Spender:
     """The process: its wallet, what waits for leases, and the spans that wait to be sent."""
 
-    def __init__(self, address: str, folder: Path, wallet: Wallet) -> None:
+    def __init__(self, address: str, folder: Path, wallet: Wallet, skew_s: int) -> None:
+        self._skew_s = skew_s
         self._host, _, port = address.rpartition(":")
         self._port = int(port)
         self._bill = os.open(folder / "bill", os.O_WRONLY | os.O_APPEND)
@@ -58,6 +61,12 @@ class Spender:
         known = {"open": self._wallet.passed_open, "allowed": sum(self._wallet.allowed.values())}
         sys.stdout.write(json.dumps(known))
 
+    def _now_s(self) -> float:
+        return time.time() + self._skew_s
+
+    def _now_ns(self) -> int:
+        return time.time_ns() + self._skew_s * 10**9
+
     def _spend(self) -> None:
         chance = random.Random()
         refusals = 0
@@ -74,35 +83,35 @@ class Spender:
                 time.sleep(chance.uniform(0.05, 0.2))
 
     def _take(self, size: Size) -> Taken | str:
-        taken = self._wallet.take(size, time.time())
+        taken = self._wallet.take(size, self._now_s())
         if taken != "ask":
             return taken
         with self._asking:
-            taken = self._wallet.take(size, time.time())  # somebody else may have asked meanwhile
+            taken = self._wallet.take(size, self._now_s())  # somebody else may have asked meanwhile
             if taken != "ask":
                 return taken
             if not self._exchange(size):
                 return self._wallet.take_unasked(size, 0)
-        return self._wallet.take(size, time.time())
+        return self._wallet.take(size, self._now_s())
 
     def _call(self, size: Size, taken: Taken, chance: random.Random) -> None:
         input_tokens, output_tokens = chance.randint(1, size.input_tokens), chance.randint(0, size.output_tokens)
         cost_pusd = input_tokens * INPUT_PUSD + output_tokens * OUTPUT_PUSD
         os.write(self._bill, f"{cost_pusd}\n".encode())  # sent: it will be billed
-        start_ns = time.time_ns()
+        start_ns = self._now_ns()
         time.sleep(chance.uniform(0.001, 0.02))
         leases = {} if taken.held is None else {"spanledger.budget.leases": [taken.held.lease_id]}
         made = span({**CHAT, "gen_ai.response.id": f"chatcmpl-{secrets.token_hex(16)}",
                      "gen_ai.usage.cache_read.input_tokens": 0, "gen_ai.usage.input_tokens": input_tokens,
                      "gen_ai.usage.output_tokens": output_tokens, **leases},
-                    end_ns=time.time_ns())  # fmt: skip
+                    end_ns=self._now_ns())  # fmt: skip
         made.start_time_unix_nano = start_ns
         self._spans.put(made)
-        self._wallet.settle(taken, -(-cost_pusd // 10**6), time.time())
+        self._wallet.settle(taken, -(-cost_pusd // 10**6), self._now_s())
 
     def _send(self) -> None:
         """Deliver spans in batches, each until it is acknowledged; tell of the leases now and then."""
-        reported_s = time.time()
+        reported_s = self._now_s()
         while (first := self._spans.get()) is not None:
             batch = [first]
             while len(batch) < 100 and not self._spans.empty():
@@ -114,18 +123,18 @@ class Spender:
             body = request(*batch).SerializeToString()
             while self._post("/v1/traces", body, "application/x-protobuf") is None and not self._over.exists():
                 time.sleep(0.05)
-            if time.time() - reported_s > 0.5:
-                reported_s = time.time()
+            if self._now_s() - reported_s > 0.5:
+                reported_s = self._now_s()
                 with self._asking:
                     self._exchange(None)
 
     def _exchange(self, size: Size | None, *, ends: bool = False) -> bool:
-        sent = self._wallet.request(time.time(), size, ends=ends)
+        sent = self._wallet.request(self._now_s(), size, ends=ends)
         answer = self._post(PATH, json.dumps(sent).encode(), "application/json")
         self._answered = answer is not None
         if answer is None:
             return False
-        self._wallet.answered(sent, json.loads(answer), time.time())
+        self._wallet.answered(sent, json.loads(answer), self._now_s())
         return True
 
     def _post(self, path: str, body: bytes, kind: str) -> bytes | None:
@@ -143,8 +152,9 @@ class Spender:
 
 def main() -> None:
     """Spend."""
-    address, folder, on_unreachable, allowance = sys.argv[1:]
-    Spender(address, Path(folder), Wallet(on_unreachable=on_unreachable, allowance=int(allowance), denied_s=0.2)).run()
+    address, folder, on_unreachable, allowance, skew_s = sys.argv[1:]
+    wallet = Wallet(on_unreachable=on_unreachable, allowance=int(allowance), denied_s=0.2)
+    Spender(address, Path(folder), wallet, int(skew_s)).run()
 
 
 if __name__ == "__main__":

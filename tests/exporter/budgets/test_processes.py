@@ -22,7 +22,9 @@ from spanledger_exporter.periods import Period
 from tests.servers.exporter import Exporter
 from tests.servers.process import free_port, poll
 
-PROCESSES = 8
+SKEWS_S = (0, 1, -1, 90, -90, 3600, -3600, 20 * 3600)
+"""By how much the clock of each process is wrong."""
+PROCESSES = len(SKEWS_S)
 LIMIT = 3_000_000
 ROOT = Path(__file__).parents[3]
 
@@ -58,8 +60,8 @@ class Company:
         command = [sys.executable, "-m", "tests.exporter.budgets.spender"]
         arguments = [self._http, str(self.folder), on_unreachable, str(allowance)]
         self.spenders = [
-            subprocess.Popen([*command, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-            for _ in range(PROCESSES)
+            subprocess.Popen([*command, *arguments, str(skew_s)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+            for skew_s in SKEWS_S
         ]
 
     def billed(self) -> int:
