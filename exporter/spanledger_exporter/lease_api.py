@@ -23,6 +23,8 @@ from spanledger_exporter.tokens import Gate
 
 _logger = logging.getLogger(__name__)
 PATH: Final = "/v1/budgets/leases"
+WAITING_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Of requests that wait for the ledger; read, each takes some times its bytes of memory."""
 _JSON: Final = "application/json"
 
 
@@ -30,7 +32,7 @@ class LeaseApi:
     """The endpoint, to be mounted beside the receiver of spans.
 
     `answered` is told how each request was answered, `decided` what services say that they have decided.
-    Units: `read_timeout_s` seconds that a body may take.
+    Units: `read_timeout_s` seconds that a body may take; `waiting_bytes_max` bytes of requests that wait for an answer.
     """
 
     def __init__(
@@ -39,12 +41,15 @@ class LeaseApi:
         gate: Gate,
         *,
         read_timeout_s: float,
+        waiting_bytes_max: int = WAITING_BYTES_MAX,
         answered: Callable[[str], None] = lambda _answer: None,
         decided: Callable[[Sequence[Decided]], None] = lambda _decisions: None,
     ) -> None:
         self._lessor = lessor
         self._gate = gate
         self._read_timeout_s = read_timeout_s
+        self._waiting_bytes_max = waiting_bytes_max
+        self._waiting_bytes = 0  # in the event loop alone
         self._answered = answered
         self._decided = decided
 
@@ -80,8 +85,17 @@ class LeaseApi:
         encoding = request.headers.get("content-encoding", "identity").strip().lower()
         if encoding != "identity":
             raise RejectedError(f"content-encoding {encoding!r:.80} is not supported; send it plain")
-        asked: LeaseRequest = decode(await self._body(request))
-        answer = await asyncio.wrap_future(self._lessor.submit(Ask(asked, tenant)))
+        body = await self._body(request)
+        if self._waiting_bytes and self._waiting_bytes + len(body) > self._waiting_bytes_max:
+            raise UnavailableError(
+                f"{self._waiting_bytes} bytes of requests for leases wait already; try again shortly"
+            )
+        self._waiting_bytes += len(body)
+        try:
+            asked: LeaseRequest = decode(body)
+            answer = await asyncio.wrap_future(self._lessor.submit(Ask(asked, tenant)))
+        finally:
+            self._waiting_bytes -= len(body)
         self._decided(asked.decisions)
         return Response(encode(answer), media_type=_JSON)
 

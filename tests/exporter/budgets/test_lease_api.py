@@ -1,5 +1,6 @@
 """`POST /v1/budgets/leases` of a running exporter: what services are told, and what the hostile are."""
 
+import asyncio
 import http.client
 import json
 import socket
@@ -8,14 +9,21 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import httpx
 import pytest
 from sqlalchemy import create_engine
+from starlette.applications import Starlette
 
 from spanledger_exporter.budget_shelf import BudgetShelf
 from spanledger_exporter.budgets import Budget
-from spanledger_exporter.database import open_database
+from spanledger_exporter.database import Database, open_database
+from spanledger_exporter.lease_api import LeaseApi
 from spanledger_exporter.lease_messages import BODY_BYTES_MAX
-from spanledger_exporter.tokens import line_of
+from spanledger_exporter.lease_rates import LeaseRates
+from spanledger_exporter.lending import Lender
+from spanledger_exporter.lessor import Lessor
+from spanledger_exporter.prices import PriceBook
+from spanledger_exporter.tokens import line_of, open_gate
 from tests.exporter.otlp_requests import CHAT, body, span
 from tests.servers.exporter import Exporter
 from tests.servers.process import poll
@@ -82,6 +90,30 @@ def test_a_change_of_a_budget_applies_to_the_next_request(exporter: Exporter) ->
     after = post(exporter, ASK).document
     assert after["denied"][0]["limit"] == 10
     assert after["revision"] != before["revision"]
+
+
+def test_what_waits_for_the_ledger_has_a_limit_in_bytes(sqlite_url: str, book: PriceBook) -> None:
+    """One that is beyond it is told to come again; the others get their answers."""
+    sent = json.dumps(ASK).encode()
+
+    async def ask(lessor: Lessor, other: Database) -> tuple[int, list[int]]:
+        api = LeaseApi(lessor, open_gate, read_timeout_s=30, waiting_bytes_max=len(sent) * 2)
+        transport = httpx.ASGITransport(app=Starlette(routes=[api.route()]))
+        async with httpx.AsyncClient(transport=transport, base_url="http://exporter") as client:
+
+            async def one() -> int:
+                return (await client.post(PATH, content=sent, headers={"content-type": "application/json"})).status_code
+
+            with other.write():
+                waiting = [asyncio.create_task(one()) for _ in range(2)]
+                await asyncio.sleep(0)
+                beyond = await one()
+            return beyond, await asyncio.gather(*waiting)
+
+    with closing(open_database(sqlite_url)) as database, closing(open_database(sqlite_url)) as other:
+        lessor = Lessor(database, Lender(LeaseRates(book).of, book.book_id))
+        assert asyncio.run(ask(lessor, other)) == (503, [200, 200])
+        lessor.close(60)
 
 
 MALFORMED: tuple[tuple[bytes | dict[str, Any], str], ...] = (
