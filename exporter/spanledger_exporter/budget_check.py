@@ -43,7 +43,10 @@ _SAID: Final[Mapping[Answer, str]] = {
 
 
 def check(states: Iterable[BudgetState], percent: int, *, forecast: bool) -> list[Checked]:
-    """Return of each state whether it is over so many percent of its limit; a period that is not running is not."""
+    """Return of each state whether it is over so many percent of its limit; a period that is not running is not.
+
+    A forecast that rests on no whole day, or hour, stops nobody: it is the pace of the first minutes.
+    """
     return [
         Checked(
             state,
@@ -51,6 +54,7 @@ def check(states: Iterable[BudgetState], percent: int, *, forecast: bool) -> lis
             forecast
             and state.running
             and state.forecast is not None
+            and state.forecast.days > 0
             and state.forecast.middle * 100 >= state.limit * percent,
         )
         for state in states

@@ -369,6 +369,16 @@ def test_check_can_look_ahead(run: Run) -> None:
     assert "messages" not in run("check", "company", "--forecast", "--json").json
 
 
+def test_the_pace_of_the_first_minutes_stops_nobody(run: Run, ledger_url: str, book: PriceBook) -> None:
+    now_ns = time.time_ns()
+    database = open_database(ledger_url)
+    declare(database, {"name": "year", "limit_calls": 100, "period": "year"}, now_ns=now_ns)
+    ledger_of(database, book, [call(book, now_ns)] * 1, now_ns=now_ns)
+    database.close()
+    done = run("check", "--forecast")
+    assert (done.status, done.out) == (0, "ok   year: 1 % of 100 calls spent\n")
+
+
 def test_check_finds_groups_beyond_those_that_it_lists(run: Run, ledger_url: str, book: PriceBook) -> None:
     database = open_database(ledger_url)
     now_ns = time.time_ns()
