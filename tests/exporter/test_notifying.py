@@ -152,10 +152,10 @@ def test_killed_while_sending_no_message_is_lost(
 ) -> None:
     """A channel has it twice only if the exporter died before it could write down that it had it."""
     books.budget("search", 10)
-    books.calls(8)
     with posted_to(webhook) as port:
         url = f"json://127.0.0.1:{port}/s3cret"
         dying = exporter(books, tmp_path / "dying", url, {failpoints.VARIABLE: f"{point}=kill"})
+        books.calls(8)  # only now: it may look, and die, before it has said that it is ready
         assert dying.server.process.wait(TIMEOUT_S) == -signal.SIGKILL
         assert [each["state"] for each in alerts(books)] == ["sending"]
         assert len(webhook.bodies) == copies - 1
