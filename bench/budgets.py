@@ -83,10 +83,10 @@ def documents(case: str, count: int) -> list[dict[str, Any]]:
 
 def measure(rounds: int, databases: Sequence[str], counts: Sequence[int]) -> list[dict[str, Any]]:
     """Return what each number of budgets costs."""
-    from spanledger_exporter import otlp
     from spanledger_exporter.dialects import RESOURCE_ATTRIBUTES, understand
-    from spanledger_exporter.genai_prices_book import packaged_book
-    from spanledger_exporter.pricer import Pricer
+    from spanledger_exporter.prices.genai_prices_book import packaged_book
+    from spanledger_exporter.prices.pricer import Pricer
+    from spanledger_exporter.receiving import otlp
 
     book = packaged_book()
     price = stages.priced_by(Pricer(book))
@@ -113,11 +113,11 @@ def measure(rounds: int, databases: Sequence[str], counts: Sequence[int]) -> lis
 
 
 def _contenders(stack: ExitStack, book: Any, databases: Sequence[str], counts: Sequence[int]) -> list[Contender]:
-    from spanledger_exporter.budget_document import from_document
-    from spanledger_exporter.budget_shelf import BudgetShelf
-    from spanledger_exporter.database import open_database
+    from spanledger_exporter.budgets.document import from_document
+    from spanledger_exporter.budgets.shelf import BudgetShelf
     from spanledger_exporter.dialects import rank
-    from spanledger_exporter.ledger import Ledger
+    from spanledger_exporter.ledger.database import open_database
+    from spanledger_exporter.ledger.ledger import Ledger
 
     made: list[Contender] = []
     for case, budgets in [("none", 0), *((case, count) for case in CASES for count in counts)]:

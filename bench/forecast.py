@@ -15,8 +15,8 @@ from collections.abc import Callable, Sequence
 from statistics import fmean, median
 from typing import NamedTuple
 
-from spanledger_exporter.anomalies import judge
-from spanledger_exporter.forecast import Ahead, Forecast, Stretch, expect, expect_hour, forecast
+from spanledger_exporter.budgets.anomalies import judge
+from spanledger_exporter.budgets.forecast import Ahead, Forecast, Stretch, expect, expect_hour, forecast
 
 DAY_S = 86_400
 HOUR_S = 3600

@@ -170,7 +170,7 @@ class Bench:
 
 def yardstick_us() -> float:
     """Return the processor time of a bare insert of one row of an entry, in microseconds."""
-    from spanledger_exporter.schema import ENTRY_COLUMNS
+    from spanledger_exporter.ledger.schema import ENTRY_COLUMNS
 
     rows, width = 1024, len(ENTRY_COLUMNS)
     names = ", ".join(ENTRY_COLUMNS)

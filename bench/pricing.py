@@ -85,8 +85,8 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.add_argument("--seconds", type=float, default=2.0, help="in all, for each model and side (default 2)")
     arguments = parser.parse_args()
-    from spanledger_exporter.genai_prices_book import packaged_book
-    from spanledger_exporter.pricer import Pricer
+    from spanledger_exporter.prices.genai_prices_book import packaged_book
+    from spanledger_exporter.prices.pricer import Pricer
 
     pricer = Pricer(packaged_book())
     result: dict[str, dict[str, float]] = {}

@@ -20,13 +20,13 @@ from typing import Final
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from spanledger_exporter.database import open_database
-from spanledger_exporter.filters import Filter
-from spanledger_exporter.genai_prices_book import packaged_book
-from spanledger_exporter.ledger import Ledger
-from spanledger_exporter.prices import PriceBook
-from spanledger_exporter.pricing import price
-from spanledger_exporter.reader import Reader
+from spanledger_exporter.ledger.database import open_database
+from spanledger_exporter.ledger.filters import Filter
+from spanledger_exporter.ledger.ledger import Ledger
+from spanledger_exporter.ledger.reader import Reader
+from spanledger_exporter.prices.genai_prices_book import packaged_book
+from spanledger_exporter.prices.price_book import PriceBook
+from spanledger_exporter.prices.pricing import price
 from spanledger_exporter.records import PricedRecord, Profile, Usage, UsageRecord
 from tests.servers import postgresql
 

@@ -31,12 +31,12 @@ GROUP: Final = 8
 
 def measure(rounds: int, databases: Sequence[str]) -> dict[str, float]:
     """Return the median of each stage."""
-    from spanledger_exporter import otlp
-    from spanledger_exporter.database import open_database
     from spanledger_exporter.dialects import RESOURCE_ATTRIBUTES, rank, understand
-    from spanledger_exporter.genai_prices_book import packaged_book
-    from spanledger_exporter.ledger import Ledger
-    from spanledger_exporter.pricer import Pricer
+    from spanledger_exporter.ledger.database import open_database
+    from spanledger_exporter.ledger.ledger import Ledger
+    from spanledger_exporter.prices.genai_prices_book import packaged_book
+    from spanledger_exporter.prices.pricer import Pricer
+    from spanledger_exporter.receiving import otlp
 
     book = packaged_book()
     pricer = Pricer(book)

@@ -11,9 +11,10 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from spanledger_exporter import dialects, otlp
-from spanledger_exporter.genai_prices_book import packaged_book
-from spanledger_exporter.pricing import price
+from spanledger_exporter import dialects
+from spanledger_exporter.prices.genai_prices_book import packaged_book
+from spanledger_exporter.prices.pricing import price
+from spanledger_exporter.receiving import otlp
 from spanledger_instrumentation.instrumentor import SpanledgerInstrumentor
 from tests.instrumentation.test_batches import MESSAGE, chat, openai_line, succeeded
 

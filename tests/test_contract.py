@@ -23,14 +23,15 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from spanledger_demo.provider import running_provider
-from spanledger_exporter import dialects, otlp
-from spanledger_exporter.database import open_database
-from spanledger_exporter.filters import Filter
-from spanledger_exporter.genai_prices_book import packaged_book
-from spanledger_exporter.ledger import Ledger
-from spanledger_exporter.names import BOOK_PROVIDERS
-from spanledger_exporter.pricing import price
-from spanledger_exporter.reader import Reader
+from spanledger_exporter import dialects
+from spanledger_exporter.ledger.database import open_database
+from spanledger_exporter.ledger.filters import Filter
+from spanledger_exporter.ledger.ledger import Ledger
+from spanledger_exporter.ledger.reader import Reader
+from spanledger_exporter.prices.genai_prices_book import packaged_book
+from spanledger_exporter.prices.names import BOOK_PROVIDERS
+from spanledger_exporter.prices.pricing import price
+from spanledger_exporter.receiving import otlp
 from spanledger_exporter.records import PricedRecord, UsageRecord
 from spanledger_instrumentation import attributes
 from spanledger_instrumentation.instrumentor import SpanledgerInstrumentor

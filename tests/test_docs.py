@@ -23,34 +23,20 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import text
 
 from spanledger_demo.collector import BINARY_VARIABLE
-from spanledger_exporter import (
-    anomalies,
-    budget_file,
-    budget_metrics,
-    budget_reader,
-    budgets,
-    cli,
-    config,
-    dialects,
-    failpoints,
-    forecast,
-    groups,
-    metrics,
-    periods,
-    price_file,
-    records,
-    schema,
-    usage_columns,
-)
-from spanledger_exporter.budget_states import BudgetState
-from spanledger_exporter.budgets import Budget, StoredBudget, Unit
-from spanledger_exporter.cells import Cell, cell_of
-from spanledger_exporter.database import open_database, open_readonly
-from spanledger_exporter.evaluator import Evaluation
-from spanledger_exporter.genai_prices_book import packaged_book
-from spanledger_exporter.lease_messages import Decided
-from spanledger_exporter.ledger import Appended, Ledger
-from spanledger_exporter.rollups import Sums, sums_of
+from spanledger_exporter import cli, config, dialects, failpoints, records
+from spanledger_exporter.budgets import anomalies, budget, budget_file, budget_reader, forecast, groups, periods
+from spanledger_exporter.budgets.budget import Budget, StoredBudget, Unit
+from spanledger_exporter.budgets.evaluator import Evaluation
+from spanledger_exporter.budgets.states import BudgetState
+from spanledger_exporter.leases.messages import Decided
+from spanledger_exporter.ledger import schema, usage_columns
+from spanledger_exporter.ledger.cells import Cell, cell_of
+from spanledger_exporter.ledger.database import open_database, open_readonly
+from spanledger_exporter.ledger.ledger import Appended, Ledger
+from spanledger_exporter.ledger.rollups import Sums, sums_of
+from spanledger_exporter.metrics import budget_metrics, metrics
+from spanledger_exporter.prices import price_file
+from spanledger_exporter.prices.genai_prices_book import packaged_book
 from spanledger_instrumentation import attributes, environment_variables, used_limits
 from spanledger_instrumentation import metrics as client_metrics
 from spanledger_instrumentation.providers.hosts import PROVIDERS
@@ -164,20 +150,20 @@ def test_every_key_of_a_budget_and_every_default_is_documented() -> None:
     rows = {
         code(row.cells["key of a budget"])[0]: row.cells["meaning"] for row in docs("budgets.md", "key of a budget")
     }
-    default = budgets.Budget(name="a", limit=1)
+    default = budget.Budget(name="a", limit=1)
     for key, value in (
         ("period", default.period.kind), ("timezone", default.period.timezone), ("mode", default.mode),
         ("on_unpriced", default.on_unpriced), ("on_unreachable", default.on_unreachable),
     ):  # fmt: skip
         assert f"`{value}` (default)" in rows[key] or f"default `{value}`" in rows[key]
     for key, choices in (
-        ("period", periods.KINDS), ("mode", budgets.MODES), ("on_unpriced", budgets.ON_UNPRICED),
-        ("on_unreachable", budgets.ON_UNREACHABLE),
+        ("period", periods.KINDS), ("mode", budget.MODES), ("on_unpriced", budget.ON_UNPRICED),
+        ("on_unreachable", budget.ON_UNREACHABLE),
     ):  # fmt: skip
         assert set(choices) <= set(code(rows[key]))
     assert str(list(default.thresholds)) in rows["thresholds"]
     page = text_of(ROOT / "docs" / "budgets.md")
-    assert all(f"`{name}`" in page for name in budgets.DIMENSIONS)
+    assert all(f"`{name}`" in page for name in budget.DIMENSIONS)
     assert f"{groups.GROUPS_MAX:,}" in page
 
 

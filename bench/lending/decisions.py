@@ -19,7 +19,7 @@ _SCOPE: Final = {"team": "search", "provider": "openai", "model": "gpt-4o-mini"}
 
 def measure(seconds: float, databases: Sequence[str]) -> list[dict[str, Any]]:
     """Return a row for each database and number of processes."""
-    from spanledger_exporter.genai_prices_book import packaged_book
+    from spanledger_exporter.prices.genai_prices_book import packaged_book
 
     book = packaged_book()
     rows: list[dict[str, Any]] = []
@@ -31,12 +31,12 @@ def measure(seconds: float, databases: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _run(url: str, book: Any, askers: int, seconds: float) -> dict[str, Any]:
-    from spanledger_exporter.budget_shelf import BudgetShelf
-    from spanledger_exporter.budgets import Budget
-    from spanledger_exporter.database import open_database
-    from spanledger_exporter.lease_rates import LeaseRates
-    from spanledger_exporter.lending import Lender
-    from spanledger_exporter.lessor import Lessor
+    from spanledger_exporter.budgets.budget import Budget
+    from spanledger_exporter.budgets.shelf import BudgetShelf
+    from spanledger_exporter.leases.lease_rates import LeaseRates
+    from spanledger_exporter.leases.lending import Lender
+    from spanledger_exporter.leases.lessor import Lessor
+    from spanledger_exporter.ledger.database import open_database
 
     database = open_database(url)
     shelf = BudgetShelf(database)
@@ -90,8 +90,8 @@ class _Crowd:
         return self._answered, time.perf_counter() - began_s
 
     def _ask(self, process: str, held: list[str]) -> None:
-        from spanledger_exporter.lease_messages import LeaseRequest
-        from spanledger_exporter.lending import Ask
+        from spanledger_exporter.leases.lending import Ask
+        from spanledger_exporter.leases.messages import LeaseRequest
 
         reports = [{"lease": lease, "sequence": 1, "used": 0, "calls": 0, "closed": True} for lease in held]
         want = [{"scope": _SCOPE, "usd_micro": 1000}]

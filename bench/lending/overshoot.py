@@ -40,8 +40,8 @@ def measure(seeds: Sequence[int]) -> list[dict[str, Any]]:
 
 
 def _run(trouble: Any, seed: int) -> Any:
-    from spanledger_exporter.database import open_database
-    from spanledger_exporter.genai_prices_book import packaged_book
+    from spanledger_exporter.ledger.database import open_database
+    from spanledger_exporter.prices.genai_prices_book import packaged_book
     from tests.exporter.budgets.simulation import Run
 
     memory = Path("/dev/shm")  # where thousands of commits wait for no disk, if there is such a folder

@@ -8,7 +8,7 @@ import random
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
-from spanledger_exporter.wire import field, varint
+from spanledger_exporter.receiving.wire import field, varint
 
 SERVICES: Final = 20
 MODELS: Final = ("gpt-4o-mini", "gpt-5-mini", "gpt-5", "gpt-4.1", "gpt-4o")

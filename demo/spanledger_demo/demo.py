@@ -26,7 +26,7 @@ from spanledger_demo.stage import SERVICE, Options, Stage, check_needed, set_sta
 from spanledger_demo.view import CallView, control_keys_unseen, print_reconciliation
 from spanledger_demo.web import get_json, get_metrics
 from spanledger_demo.window import LedgerWindow
-from spanledger_exporter.reader import Reader
+from spanledger_exporter.ledger.reader import Reader
 
 REFRESH_S = 0.25
 SERVICE_END_DEADLINE_S = 30.0

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from spanledger_demo.budgets import refused
-from spanledger_exporter.filters import Filter
-from spanledger_exporter.reader import Reader
+from spanledger_exporter.ledger.filters import Filter
+from spanledger_exporter.ledger.reader import Reader
 
 
 class LedgerWindow:

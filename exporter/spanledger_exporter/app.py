@@ -11,33 +11,33 @@ from prometheus_client import CollectorRegistry, disable_created_metrics
 from starlette.applications import Starlette
 
 from spanledger_exporter import dialects, failpoints
-from spanledger_exporter.admin import admin
-from spanledger_exporter.book_shelf import BookShelf
-from spanledger_exporter.budget_file import BudgetFile
-from spanledger_exporter.budget_metrics import BudgetMetrics, EnforcementMetrics
-from spanledger_exporter.budget_shelf import BudgetShelf
-from spanledger_exporter.certificates import Certificates
-from spanledger_exporter.committer import Committer
+from spanledger_exporter.alerts.notifier import Notifier, rules_of
+from spanledger_exporter.budgets.budget_file import BudgetFile
+from spanledger_exporter.budgets.evaluator import Evaluator
+from spanledger_exporter.budgets.shelf import BudgetShelf
 from spanledger_exporter.config import Address, Config, require_safe_addresses
-from spanledger_exporter.current_prices import CurrentPrices
-from spanledger_exporter.database import Database, open_database, parse_url, shown
 from spanledger_exporter.errors import ConfigError, SpanledgerError, UnavailableError
-from spanledger_exporter.evaluator import Evaluator
-from spanledger_exporter.genai_prices_book import packaged_book_apart
-from spanledger_exporter.grpc_receiver import GrpcReceiver
-from spanledger_exporter.http_receiver import HttpReceiver
-from spanledger_exporter.lease_api import LeaseApi
-from spanledger_exporter.lease_rates import LeaseRates
-from spanledger_exporter.ledger import Ledger
-from spanledger_exporter.lending import Lender
-from spanledger_exporter.lessor import Lessor
-from spanledger_exporter.maintenance import Maintenance
-from spanledger_exporter.metrics import IngestMetrics, LedgerMetrics, MaintenanceMetrics, NotifierMetrics
-from spanledger_exporter.notifier import Notifier, rules_of
-from spanledger_exporter.pipeline import Pipeline
-from spanledger_exporter.prices import PriceBook
-from spanledger_exporter.tokens import Gate, Tokens, open_gate
-from spanledger_exporter.web import WebServer
+from spanledger_exporter.leases.api import LeaseApi
+from spanledger_exporter.leases.lease_rates import LeaseRates
+from spanledger_exporter.leases.lending import Lender
+from spanledger_exporter.leases.lessor import Lessor
+from spanledger_exporter.ledger.database import Database, open_database, parse_url, shown
+from spanledger_exporter.ledger.ledger import Ledger
+from spanledger_exporter.ledger.maintenance import Maintenance
+from spanledger_exporter.metrics.budget_metrics import BudgetMetrics, EnforcementMetrics
+from spanledger_exporter.metrics.metrics import IngestMetrics, LedgerMetrics, MaintenanceMetrics, NotifierMetrics
+from spanledger_exporter.prices.book_shelf import BookShelf
+from spanledger_exporter.prices.current_prices import CurrentPrices
+from spanledger_exporter.prices.genai_prices_book import packaged_book_apart
+from spanledger_exporter.prices.price_book import PriceBook
+from spanledger_exporter.receiving.admin import admin
+from spanledger_exporter.receiving.certificates import Certificates
+from spanledger_exporter.receiving.committer import Committer
+from spanledger_exporter.receiving.grpc_receiver import GrpcReceiver
+from spanledger_exporter.receiving.http_receiver import HttpReceiver
+from spanledger_exporter.receiving.pipeline import Pipeline
+from spanledger_exporter.receiving.tokens import Gate, Tokens, open_gate
+from spanledger_exporter.receiving.web import WebServer
 
 _logger = logging.getLogger(__name__)
 _REFRESH_S = 1
@@ -220,7 +220,7 @@ class App:
         config, metrics = self._config, NotifierMetrics(registry)
         if not config.notify_urls and config.notify_urls_file is None:
             return []
-        from spanledger_exporter.channels import Channels  # Apprise comes with an extra
+        from spanledger_exporter.alerts.channels import Channels  # Apprise comes with an extra
 
         channels = Channels(config.notify_urls, config.notify_urls_file, failed=lambda: ingest.kept_the_old("channels"))
         notifier = Notifier(database, channels, rules_of(config), metrics, points=points)

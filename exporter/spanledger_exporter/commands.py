@@ -10,8 +10,9 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from spanledger_exporter import alerts_commands, dead_letter_commands, ledger_commands, token_commands
-from spanledger_exporter.budget_commands import add_budget_commands
+from spanledger_exporter.alerts import alerts_commands
+from spanledger_exporter.alerts.rules_commands import add_rules_commands
+from spanledger_exporter.budgets.budget_commands import add_budget_commands
 from spanledger_exporter.command_line import Commands
 from spanledger_exporter.command_line import add_filters as _add_filters
 from spanledger_exporter.command_line import config_of as _config
@@ -22,9 +23,10 @@ from spanledger_exporter.command_line import print_json as _print_json
 from spanledger_exporter.command_line import reading as _reading
 from spanledger_exporter.command_line import sentence as _sentence
 from spanledger_exporter.config import SETTINGS, Config
-from spanledger_exporter.filters import REPORT_DIMENSIONS
-from spanledger_exporter.prices_commands import add_price_commands
-from spanledger_exporter.rules_commands import add_rules_commands
+from spanledger_exporter.ledger import ledger_commands
+from spanledger_exporter.ledger.filters import REPORT_DIMENSIONS
+from spanledger_exporter.prices.prices_commands import add_price_commands
+from spanledger_exporter.receiving import dead_letter_commands, token_commands
 
 _TAIL_POLL_S = 0.5
 
@@ -170,8 +172,8 @@ def _tune() -> None:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from spanledger_exporter import tables
-    from spanledger_exporter.reader import Reader
+    from spanledger_exporter.ledger import tables
+    from spanledger_exporter.ledger.reader import Reader
 
     with Reader(_config(arguments).ledger_url) as reader:
         lines = reader.report(arguments.by, _filter(arguments))
@@ -183,8 +185,8 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _entries(arguments: argparse.Namespace) -> int:
-    from spanledger_exporter import tables
-    from spanledger_exporter.reader import Reader
+    from spanledger_exporter.ledger import tables
+    from spanledger_exporter.ledger.reader import Reader
 
     with Reader(_config(arguments).ledger_url) as reader:
         if arguments.json:
@@ -196,7 +198,7 @@ def _entries(arguments: argparse.Namespace) -> int:
 
 
 def _tail(arguments: argparse.Namespace) -> int:
-    from spanledger_exporter.reader import Reader
+    from spanledger_exporter.ledger.reader import Reader
 
     wanted = _filter(arguments)
     with Reader(_config(arguments).ledger_url) as reader:
@@ -209,7 +211,7 @@ def _tail(arguments: argparse.Namespace) -> int:
 
 
 def _print_entries(entries: Iterable[dict[str, Any]], *, as_json: bool) -> None:
-    from spanledger_exporter.tables import entry_line
+    from spanledger_exporter.ledger.tables import entry_line
 
     for entry in entries:
         if as_json:
@@ -220,9 +222,9 @@ def _print_entries(entries: Iterable[dict[str, Any]], *, as_json: bool) -> None:
 
 
 def _explain(arguments: argparse.Namespace) -> int:
-    from spanledger_exporter import tables
-    from spanledger_exporter.explanation import explain
-    from spanledger_exporter.reader import Reader
+    from spanledger_exporter.ledger import tables
+    from spanledger_exporter.ledger.reader import Reader
+    from spanledger_exporter.prices.explanation import explain
 
     with Reader(_config(arguments).ledger_url) as reader:
         entry, record, book = reader.entry(arguments.entry)

@@ -22,8 +22,8 @@ from spanledger_exporter.config import Config, load
 from spanledger_exporter.errors import SpanledgerError, UnavailableError
 
 if TYPE_CHECKING:
-    from spanledger_exporter.committer import Committed, SetAside
-    from spanledger_exporter.dead_letters import DeadLetter
+    from spanledger_exporter.receiving.committer import Committed, SetAside
+    from spanledger_exporter.receiving.dead_letters import DeadLetter
     from spanledger_exporter.records import PricedRecord, Receipt
 
 _logger = logging.getLogger(__name__)
@@ -119,13 +119,13 @@ class _Embedded:
         from prometheus_client import CollectorRegistry
 
         from spanledger_exporter import dialects
-        from spanledger_exporter.book_shelf import BookShelf
-        from spanledger_exporter.current_prices import CurrentPrices
-        from spanledger_exporter.database import open_database, parse_url, shown
-        from spanledger_exporter.genai_prices_book import packaged_book
-        from spanledger_exporter.ledger import Ledger
-        from spanledger_exporter.metrics import IngestMetrics
-        from spanledger_exporter.pipeline import Pipeline
+        from spanledger_exporter.ledger.database import open_database, parse_url, shown
+        from spanledger_exporter.ledger.ledger import Ledger
+        from spanledger_exporter.metrics.metrics import IngestMetrics
+        from spanledger_exporter.prices.book_shelf import BookShelf
+        from spanledger_exporter.prices.current_prices import CurrentPrices
+        from spanledger_exporter.prices.genai_prices_book import packaged_book
+        from spanledger_exporter.receiving.pipeline import Pipeline
 
         database = open_database(config.ledger_url, pooled=False)
         self._ledger = Ledger(
@@ -174,7 +174,7 @@ class _Embedded:
     def _commit(
         self, records: "Sequence[PricedRecord]", letters: "Sequence[DeadLetter]", set_aside: "SetAside | None"
     ) -> "Future[Committed]":
-        from spanledger_exporter.committer import append_apart, committed
+        from spanledger_exporter.receiving.committer import append_apart, committed
 
         done: Future[Committed] = Future()
         append = self._ledger.append

@@ -102,7 +102,9 @@ def log_level(text: str) -> str:
 
 def ledger_url(text: str) -> str:
     """Read the URL of a ledger."""
-    from spanledger_exporter.database import parse_url  # the only part of the configuration that needs SQLAlchemy
+    from spanledger_exporter.ledger.database import (
+        parse_url,  # the only part of the configuration that needs SQLAlchemy
+    )
 
     try:
         parse_url(text)

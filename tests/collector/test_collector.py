@@ -15,7 +15,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue, KeyValu
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from spanledger_exporter.dialects import ANSWER_ATTRIBUTES, RESOURCE_ATTRIBUTES, SPAN_ATTRIBUTES
-from spanledger_exporter.tokens import line_of
+from spanledger_exporter.receiving.tokens import line_of
 from tests.servers.authority import Authority
 from tests.servers.exporter import Exporter, entries
 from tests.servers.otelcol import CONFIG, Collector

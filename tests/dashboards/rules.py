@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from spanledger_exporter.alert_rules import Links
-from spanledger_exporter.budgets import Budget
-from spanledger_exporter.periods import Period
-from spanledger_exporter.rules_commands import generated
+from spanledger_exporter.alerts.rules import Links
+from spanledger_exporter.alerts.rules_commands import generated
+from spanledger_exporter.budgets.budget import Budget
+from spanledger_exporter.budgets.periods import Period
 
 DASHBOARDS = Path(__file__).parents[2] / "dashboards"
 SHIPPED = DASHBOARDS / "spanledger.rules.yml"

@@ -8,7 +8,7 @@ from functools import cache
 
 import pytest
 
-from spanledger_exporter.budget_rules import DAY_S, HOUR_S, LENGTHS, Burn
+from spanledger_exporter.alerts.budget_rules import DAY_S, HOUR_S, LENGTHS, Burn
 from tests.dashboards.rules import Rule, alerts_of, rules_of
 from tests.test_docs import ROOT, code, docs, text_of
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from spanledger_exporter.budget_shelf import BudgetShelf
-from spanledger_exporter.budgets import Budget
-from spanledger_exporter.database import open_database
-from spanledger_exporter.genai_prices_book import packaged_book
-from spanledger_exporter.ledger import Ledger
+from spanledger_exporter.budgets.budget import Budget
+from spanledger_exporter.budgets.shelf import BudgetShelf
+from spanledger_exporter.ledger.database import open_database
+from spanledger_exporter.ledger.ledger import Ledger
+from spanledger_exporter.prices.genai_prices_book import packaged_book
 from spanledger_exporter.records import Usage
 from tests.dashboards.rules import DASHBOARDS, SHIPPED
 from tests.exporter.calls import priced

@@ -3,8 +3,8 @@
 import secrets
 from typing import Any
 
-from spanledger_exporter.prices import PriceBook
-from spanledger_exporter.pricing import price
+from spanledger_exporter.prices.price_book import PriceBook
+from spanledger_exporter.prices.pricing import price
 from spanledger_exporter.records import PricedRecord, Profile, Usage, UsageRecord
 from tests.exporter.otlp_requests import END_NS
 

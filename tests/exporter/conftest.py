@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from spanledger_exporter.database import Database, open_database
-from spanledger_exporter.genai_prices_book import packaged_book
-from spanledger_exporter.ledger import Ledger
-from spanledger_exporter.prices import PriceBook
+from spanledger_exporter.ledger.database import Database, open_database
+from spanledger_exporter.ledger.ledger import Ledger
+from spanledger_exporter.prices.genai_prices_book import packaged_book
+from spanledger_exporter.prices.price_book import PriceBook
 
 
 @pytest.fixture(scope="session")

@@ -5,11 +5,11 @@ from typing import Any
 
 from sqlalchemy import text
 
-from spanledger_exporter.database import Database, parse_url, sqlite_path
-from spanledger_exporter.ledger import Ledger
-from spanledger_exporter.prices import PriceBook
+from spanledger_exporter.ledger.database import Database, parse_url, sqlite_path
+from spanledger_exporter.ledger.ledger import Ledger
+from spanledger_exporter.ledger.rollups import Sums
+from spanledger_exporter.prices.price_book import PriceBook
 from spanledger_exporter.records import PricedRecord, Usage
-from spanledger_exporter.rollups import Sums
 from tests.exporter.calls import priced
 from tests.exporter.otlp_requests import END_NS
 

@@ -12,9 +12,9 @@ from alembic.config import Config
 from sqlalchemy import Connection, create_engine, text
 
 import spanledger_exporter
-from spanledger_exporter.database import parse_url
-from spanledger_exporter.prices import PriceBook
-from spanledger_exporter.pricing import price
+from spanledger_exporter.ledger.database import parse_url
+from spanledger_exporter.prices.price_book import PriceBook
+from spanledger_exporter.prices.pricing import price
 from spanledger_exporter.records import Price, Usage, UsageRecord
 from tests.exporter.calls import record
 from tests.exporter.otlp_requests import END_NS
@@ -34,7 +34,7 @@ CELLS_MAX = 60
 
 def migrate_to(connection: Connection, revision: str) -> None:
     config = Config()
-    config.set_main_option("script_location", f"{Path(spanledger_exporter.__file__).parent}/migrations")
+    config.set_main_option("script_location", f"{Path(spanledger_exporter.__file__).parent}/ledger/migrations")
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     command.upgrade(config, revision)

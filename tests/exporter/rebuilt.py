@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 from sqlalchemy import Connection, RowMapping, select
 
-from spanledger_exporter.database import Database
+from spanledger_exporter.ledger.database import Database
+from spanledger_exporter.ledger.rollups import Sums, sums_of, sums_of_row
+from spanledger_exporter.ledger.rows import price_of, record_of
+from spanledger_exporter.ledger.schema import ROLLUP_SUMS, entries, profiles, rollup_hours, rollup_minutes
 from spanledger_exporter.records import PricedRecord
-from spanledger_exporter.rollups import Sums, sums_of, sums_of_row
-from spanledger_exporter.rows import price_of, record_of
-from spanledger_exporter.schema import ROLLUP_SUMS, entries, profiles, rollup_hours, rollup_minutes
 
 Rollup = Mapping[tuple[int, int], Sums]  # hour or minute, cell
 NOTHING = Sums()

@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from spanledger_exporter.anomalies import Anomaly, Growth
-from spanledger_exporter.budget_document import to_json
-from spanledger_exporter.budget_states import BudgetState
-from spanledger_exporter.budgets import Budget, StoredBudget
-from spanledger_exporter.database import Database
-from spanledger_exporter.forecast import Forecast
-from spanledger_exporter.periods import Bounds
-from spanledger_exporter.schema import budgets
+from spanledger_exporter.budgets.anomalies import Anomaly, Growth
+from spanledger_exporter.budgets.budget import Budget, StoredBudget
+from spanledger_exporter.budgets.document import to_json
+from spanledger_exporter.budgets.forecast import Forecast
+from spanledger_exporter.budgets.periods import Bounds
+from spanledger_exporter.budgets.states import BudgetState
+from spanledger_exporter.ledger.database import Database
+from spanledger_exporter.ledger.schema import budgets
 
 USD = 10**6
 DAY_S = 86_400

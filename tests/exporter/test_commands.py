@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from spanledger_exporter.database import open_database
-from spanledger_exporter.ledger import Ledger
-from spanledger_exporter.prices import PriceBook
+from spanledger_exporter.ledger.database import open_database
+from spanledger_exporter.ledger.ledger import Ledger
+from spanledger_exporter.prices.price_book import PriceBook
 from spanledger_exporter.records import Usage
 from tests.exporter.calls import priced
 from tests.exporter.otlp_requests import END_NS
@@ -75,7 +75,7 @@ def test_entries_prints_every_stored_field(filled: str) -> None:
     lines = [json.loads(line) for line in ran("entries", "--ledger", filled, "--json").splitlines()]
     assert len(lines) == 7
     assert [line["end"] for line in lines] == sorted((line["end"] for line in lines), reverse=True)
-    from spanledger_exporter.schema import entries
+    from spanledger_exporter.ledger.schema import entries
 
     times = {"start_ns", "end_ns", "received_ns"}
     stored = {name.removesuffix("_ns") if name in times else name for name in (column.name for column in entries.c)}

@@ -3,10 +3,10 @@
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from spanledger_exporter.database import open_database
-from spanledger_exporter.ledger import Ledger
-from spanledger_exporter.rollups import Sums
-from spanledger_exporter.spend import SpendMetrics
+from spanledger_exporter.ledger.database import open_database
+from spanledger_exporter.ledger.ledger import Ledger
+from spanledger_exporter.ledger.rollups import Sums
+from spanledger_exporter.metrics.spend import SpendMetrics
 from tests.exporter.rebuilt import assert_sums_are_those_of_the_entries
 from tests.servers.exporter import Exporter
 from tests.servers.process import get

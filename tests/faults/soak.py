@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from spanledger_exporter.rollups import Sums
+from spanledger_exporter.ledger.rollups import Sums
 from tests.faults.books import assert_balanced
 from tests.faults.traffic import Sender, deal, traffic
 from tests.servers import postgresql

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import MetaData, create_engine, select
 
 from spanledger_exporter.cli import main
-from spanledger_exporter.database import parse_url
+from spanledger_exporter.ledger.database import parse_url
 from tests.faults.canaries import Canaries
 from tests.servers.exporter import Exporter, entries
 from tests.servers.process import get

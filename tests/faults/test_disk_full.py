@@ -15,10 +15,10 @@ from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
 from sqlalchemy import Connection, event
 
-from spanledger_exporter.database import Database, open_database
 from spanledger_exporter.errors import UnavailableError
-from spanledger_exporter.ledger import Ledger
-from spanledger_exporter.prices import PriceBook
+from spanledger_exporter.ledger.database import Database, open_database
+from spanledger_exporter.ledger.ledger import Ledger
+from spanledger_exporter.prices.price_book import PriceBook
 from tests.exporter.calls import priced
 from tests.exporter.otlp_requests import END_NS
 from tests.exporter.rebuilt import assert_sums_are_those_of_the_entries

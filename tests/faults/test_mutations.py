@@ -14,17 +14,17 @@ import pytest
 from prometheus_client import CollectorRegistry
 from sqlalchemy import func, select
 
-from spanledger_exporter.committer import Committed, SetAside
-from spanledger_exporter.database import Database
-from spanledger_exporter.dead_letters import DeadLetter, read
-from spanledger_exporter.http_receiver import HttpReceiver
-from spanledger_exporter.ledger import Ledger
-from spanledger_exporter.metrics import IngestMetrics
-from spanledger_exporter.pipeline import Pipeline
-from spanledger_exporter.prices import PriceBook
+from spanledger_exporter.ledger.database import Database
+from spanledger_exporter.ledger.ledger import Ledger
+from spanledger_exporter.ledger.schema import entries
+from spanledger_exporter.metrics.metrics import IngestMetrics
+from spanledger_exporter.prices.price_book import PriceBook
+from spanledger_exporter.receiving.committer import Committed, SetAside
+from spanledger_exporter.receiving.dead_letters import DeadLetter, read
+from spanledger_exporter.receiving.http_receiver import HttpReceiver
+from spanledger_exporter.receiving.pipeline import Pipeline
+from spanledger_exporter.receiving.tokens import open_gate
 from spanledger_exporter.records import Key, PricedRecord
-from spanledger_exporter.schema import entries
-from spanledger_exporter.tokens import open_gate
 from tests.exporter.otlp_requests import CHAT, document, request, span
 from tests.faults.canaries import Canaries
 from tests.faults.mutations import mutate

@@ -13,7 +13,7 @@ from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
-from spanledger_exporter.rollups import Sums
+from spanledger_exporter.ledger.rollups import Sums
 from tests.exporter.otlp_requests import CHAT, Value, key_values
 from tests.exporter.reported_calls import Truth, cost_pusd
 

@@ -16,13 +16,14 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import CollectorRegistry
 
-from spanledger_exporter import dialects, fragments, otlp, otlp_json
-from spanledger_exporter.committer import Committed
-from spanledger_exporter.dead_letters import DeadLetter
+from spanledger_exporter import dialects
 from spanledger_exporter.errors import RejectedError
-from spanledger_exporter.genai_prices_book import packaged_book
-from spanledger_exporter.metrics import IngestMetrics
-from spanledger_exporter.pipeline import Pipeline
+from spanledger_exporter.metrics.metrics import IngestMetrics
+from spanledger_exporter.prices.genai_prices_book import packaged_book
+from spanledger_exporter.receiving import fragments, otlp, otlp_json
+from spanledger_exporter.receiving.committer import Committed
+from spanledger_exporter.receiving.dead_letters import DeadLetter
+from spanledger_exporter.receiving.pipeline import Pipeline
 from spanledger_exporter.records import PricedRecord
 from spanledger_instrumentation import batches, body, fence, form, late, opening, report, response_head
 from spanledger_instrumentation.body import Body

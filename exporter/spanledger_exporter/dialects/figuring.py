@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 from spanledger_exporter.dialects import documents
 from spanledger_exporter.dialects.plans import OWN_FIELDS, SLOTS, Plan, Read
 from spanledger_exporter.dialects.texts import ids, text
-from spanledger_exporter.figures import RefusalReason, count, milliseconds, nanoseconds, pico_usd, why_refused
-from spanledger_exporter.keyvalues import Attributes, AttributeValue
-from spanledger_exporter.otlp import Span
+from spanledger_exporter.receiving.figures import RefusalReason, count, milliseconds, nanoseconds, pico_usd, why_refused
+from spanledger_exporter.receiving.keyvalues import Attributes, AttributeValue
+from spanledger_exporter.receiving.otlp import Span
 from spanledger_exporter.records import Ambiguity, Usage, UsageRecord, UsageStatus
 
 # The values of a call's own, each in its slot: those of `Usage`, then the others of `OWN_FIELDS`.

@@ -12,9 +12,9 @@ from spanledger_exporter.dialects.names import OTEL, OWN, RESOURCE, SHARED, USAG
 from spanledger_exporter.dialects.providers import provider_of
 from spanledger_exporter.dialects.rows import ROWS, Row
 from spanledger_exporter.dialects.texts import text, texts
-from spanledger_exporter.figures import count
-from spanledger_exporter.keyvalues import Attributes, AttributeValue
-from spanledger_exporter.otlp import Source
+from spanledger_exporter.receiving.figures import count
+from spanledger_exporter.receiving.keyvalues import Attributes, AttributeValue
+from spanledger_exporter.receiving.otlp import Source
 from spanledger_exporter.records import Profile, Usage
 
 # Spans of these operations are calls. All others either are no model calls (tools, retrieval, memory) or repeat

@@ -2,7 +2,7 @@
 
 import re
 
-from spanledger_exporter.keyvalues import AttributeValue
+from spanledger_exporter.receiving.keyvalues import AttributeValue
 
 _TEXT_CHARS_MAX = 512
 _IDS_MAX = 64

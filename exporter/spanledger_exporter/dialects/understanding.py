@@ -3,7 +3,7 @@
 Most spans are like many before them: the same service, model and set of attributes, other figures. What is alike is
 understood once and remembered, by the bytes of the attributes; of each further span only what is its own is decoded.
 Whatever is not exactly as a remembered one takes the long way, and comes to the same record
-(tests/exporter/test_understanding.py holds the two ways against each other).
+(tests/exporter/dialects/test_understanding.py holds the two ways against each other).
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 from google.protobuf.message import DecodeError
 
-from spanledger_exporter import keyvalues
 from spanledger_exporter.dialects.figuring import NO_VALUES, TEXT_SLOTS, USAGE_SLOTS, Refusal, Values, read, record
 from spanledger_exporter.dialects.plans import (
     ANSWER_ATTRIBUTES,
@@ -24,9 +23,10 @@ from spanledger_exporter.dialects.plans import (
     Read,
     plan_of,
 )
-from spanledger_exporter.keyvalues import Attributes, figure, text
-from spanledger_exporter.keyvalues import small as _small
-from spanledger_exporter.otlp import Span
+from spanledger_exporter.receiving import keyvalues
+from spanledger_exporter.receiving.keyvalues import Attributes, figure, text
+from spanledger_exporter.receiving.keyvalues import small as _small
+from spanledger_exporter.receiving.otlp import Span
 from spanledger_exporter.records import UsageRecord
 
 # What is remembered. Whoever sends ever new combinations costs the long way for each of his spans, and no more: what is

@@ -5,19 +5,19 @@ from typing import Any
 import msgspec
 from sqlalchemy import select
 
-from spanledger_exporter import leases
-from spanledger_exporter.budget_shelf import BudgetShelf
-from spanledger_exporter.budgets import Budget
-from spanledger_exporter.database import Database
-from spanledger_exporter.lease_messages import GrantedLease, LeaseAnswer, LeaseRequest
-from spanledger_exporter.lease_rates import LeaseRates
-from spanledger_exporter.leases import Counter, CounterKey, Lease
-from spanledger_exporter.ledger import Ledger
-from spanledger_exporter.lending import Ask, Lender
-from spanledger_exporter.prices import PriceBook
-from spanledger_exporter.pricing import price
+from spanledger_exporter.budgets.budget import Budget
+from spanledger_exporter.budgets.shelf import BudgetShelf
+from spanledger_exporter.leases import leases
+from spanledger_exporter.leases.lease_rates import LeaseRates
+from spanledger_exporter.leases.leases import Counter, CounterKey, Lease
+from spanledger_exporter.leases.lending import Ask, Lender
+from spanledger_exporter.leases.messages import GrantedLease, LeaseAnswer, LeaseRequest
+from spanledger_exporter.ledger.database import Database
+from spanledger_exporter.ledger.ledger import Ledger
+from spanledger_exporter.ledger.schema import budget_leases
+from spanledger_exporter.prices.price_book import PriceBook
+from spanledger_exporter.prices.pricing import price
 from spanledger_exporter.records import PricedRecord
-from spanledger_exporter.schema import budget_leases
 from tests.exporter.calls import record
 from tests.exporter.otlp_requests import END_NS
 

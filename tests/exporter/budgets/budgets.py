@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 from typing import Any
 
-from spanledger_exporter.budget_document import from_document
-from spanledger_exporter.budget_shelf import BudgetShelf, load_budgets
-from spanledger_exporter.budget_states import BudgetState, read_states
-from spanledger_exporter.database import Database
-from spanledger_exporter.ledger import Ledger
-from spanledger_exporter.prices import PriceBook
+from spanledger_exporter.budgets.document import from_document
+from spanledger_exporter.budgets.shelf import BudgetShelf, load_budgets
+from spanledger_exporter.budgets.states import BudgetState, read_states
+from spanledger_exporter.ledger.database import Database
+from spanledger_exporter.ledger.ledger import Ledger
+from spanledger_exporter.prices.price_book import PriceBook
 from spanledger_exporter.records import PricedRecord, Usage
 from tests.exporter.calls import priced
 from tests.exporter.otlp_requests import END_NS

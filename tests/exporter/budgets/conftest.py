@@ -2,8 +2,8 @@
 
 import pytest
 
-from spanledger_exporter.database import Database
-from spanledger_exporter.prices import PriceBook
+from spanledger_exporter.ledger.database import Database
+from spanledger_exporter.prices.price_book import PriceBook
 from tests.exporter.budgets.asking import Desk
 
 

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, select
 
-from spanledger_exporter.budget_document import from_document
-from spanledger_exporter.budgets import Budget, StoredBudget
-from spanledger_exporter.database import Database
-from spanledger_exporter.plausibility import EARLIEST_NS
-from spanledger_exporter.schema import BUDGET_SUMS, budget_counters, budget_days, budgets
+from spanledger_exporter.budgets.budget import Budget, StoredBudget
+from spanledger_exporter.budgets.document import from_document
+from spanledger_exporter.ledger.database import Database
+from spanledger_exporter.ledger.schema import BUDGET_SUMS, budget_counters, budget_days, budgets
+from spanledger_exporter.receiving.plausibility import EARLIEST_NS
 from tests.exporter.rebuilt import rows_of
 
 FIELDS = {

@@ -14,18 +14,18 @@ from typing import Any, Final
 
 import msgspec
 
-from spanledger_exporter import leases
-from spanledger_exporter.budget_shelf import BudgetShelf
-from spanledger_exporter.budgets import Budget
-from spanledger_exporter.database import Database
-from spanledger_exporter.lease_messages import LeaseRequest
-from spanledger_exporter.lease_rates import LeaseRates
-from spanledger_exporter.lease_sweep import sweep
-from spanledger_exporter.ledger import Ledger
-from spanledger_exporter.lending import Ask, Lender
-from spanledger_exporter.periods import Period
-from spanledger_exporter.prices import PriceBook
-from spanledger_exporter.pricing import price
+from spanledger_exporter.budgets.budget import Budget
+from spanledger_exporter.budgets.periods import Period
+from spanledger_exporter.budgets.shelf import BudgetShelf
+from spanledger_exporter.leases import leases
+from spanledger_exporter.leases.lease_rates import LeaseRates
+from spanledger_exporter.leases.lending import Ask, Lender
+from spanledger_exporter.leases.messages import LeaseRequest
+from spanledger_exporter.leases.sweep import sweep
+from spanledger_exporter.ledger.database import Database
+from spanledger_exporter.ledger.ledger import Ledger
+from spanledger_exporter.prices.price_book import PriceBook
+from spanledger_exporter.prices.pricing import price
 from spanledger_exporter.records import PricedRecord, Usage
 from tests.exporter.budgets.wallets import Size, Taken, Wallet
 from tests.exporter.calls import record

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spanledger_exporter.anomalies import SCORE_MAX, Growth, growths, judge
-from spanledger_exporter.forecast import Stretch
+from spanledger_exporter.budgets.anomalies import SCORE_MAX, Growth, growths, judge
+from spanledger_exporter.budgets.forecast import Stretch
 
 DAY_S = 86_400
 WEEK = [100, 110, 95, 105, 100, 40, 30]

@@ -11,12 +11,12 @@ from rich.console import Console
 from sqlalchemy import insert
 
 from spanledger_exporter import cli
-from spanledger_exporter.budget_shelf import BudgetShelf, load_budgets
-from spanledger_exporter.budget_states import read_group_counts, read_states
-from spanledger_exporter.budget_tables import bar_text, print_states
-from spanledger_exporter.database import open_database
-from spanledger_exporter.prices import PriceBook
-from spanledger_exporter.schema import budget_alerts, budget_leases
+from spanledger_exporter.budgets.shelf import BudgetShelf, load_budgets
+from spanledger_exporter.budgets.states import read_group_counts, read_states
+from spanledger_exporter.budgets.tables import bar_text, print_states
+from spanledger_exporter.ledger.database import open_database
+from spanledger_exporter.ledger.schema import budget_alerts, budget_leases
+from spanledger_exporter.prices.price_book import PriceBook
 from tests.exporter.budgets.budgets import DAY_NS, call, daily, declare, ledger_of, states_of
 
 TEN_USD = 16_666_667
@@ -197,7 +197,7 @@ def test_a_dry_run_changes_nothing(run: Run) -> None:
 
 
 def test_a_budget_of_the_file_is_not_changed_by_command(run: Run, ledger_url: str) -> None:
-    from spanledger_exporter.budget_document import from_document
+    from spanledger_exporter.budgets.document import from_document
 
     database = open_database(ledger_url)
     BudgetShelf(database).sync([from_document({"name": "filed", "limit_usd": 1})], "budgets.toml")

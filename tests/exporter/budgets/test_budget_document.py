@@ -9,9 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spanledger_exporter.budget_document import from_document, from_json, group_text, to_document, to_json
-from spanledger_exporter.budget_reader import AMOUNT_MAX, KEYS, RATE_PUSD_MAX, THRESHOLD_MAX, WEEKDAYS, Reader
-from spanledger_exporter.budgets import (
+from spanledger_exporter.budgets.budget import (
     DIMENSIONS,
     MODES,
     ON_UNPRICED,
@@ -20,8 +18,10 @@ from spanledger_exporter.budgets import (
     Budget,
     matches,
 )
+from spanledger_exporter.budgets.budget_reader import AMOUNT_MAX, KEYS, RATE_PUSD_MAX, THRESHOLD_MAX, WEEKDAYS, Reader
+from spanledger_exporter.budgets.document import from_document, from_json, group_text, to_document, to_json
+from spanledger_exporter.budgets.periods import KINDS, Period
 from spanledger_exporter.errors import ConfigError
-from spanledger_exporter.periods import KINDS, Period
 from tests.exporter.budgets.counted import declared
 
 WHOLE = {

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from spanledger_exporter.budget_file import BudgetFile, read
-from spanledger_exporter.budgets import Budget
+from spanledger_exporter.budgets.budget import Budget
+from spanledger_exporter.budgets.budget_file import BudgetFile, read
 from spanledger_exporter.errors import ConfigError, UnavailableError
 
 FILE = """

@@ -12,13 +12,13 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule, run_state_machine_as_test
 
-from spanledger_exporter.budget_shelf import BudgetShelf
-from spanledger_exporter.budgets import StoredBudget
-from spanledger_exporter.checking import check
+from spanledger_exporter.budgets.budget import StoredBudget
+from spanledger_exporter.budgets.shelf import BudgetShelf
+from spanledger_exporter.ledger.checking import check
 from tests.exporter.budgets.counted import NOTHING, Counted, Counters, declared, expected, stored
 from tests.exporter.calls import changed
+from tests.exporter.ledger.test_state_machine import EXAMPLES, NOW_NS, SLOTS, STEPS, LedgerMachine, Side, slot_ns
 from tests.exporter.reported_calls import KINDS, Truth, reported_call
-from tests.exporter.test_state_machine import EXAMPLES, NOW_NS, SLOTS, STEPS, LedgerMachine, Side, slot_ns
 
 HOUR_NS = 3600 * 10**9
 TIMES = ("period_start_s", "day_s")

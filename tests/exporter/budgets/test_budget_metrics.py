@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from prometheus_client import CollectorRegistry, generate_latest
 from sqlalchemy import text
 
-from spanledger_exporter.budget_metrics import BudgetMetrics, EnforcementMetrics, shown_states
-from spanledger_exporter.database import Database, open_database
-from spanledger_exporter.evaluator import Evaluator
-from spanledger_exporter.lease_messages import Decided
-from spanledger_exporter.prices import PriceBook
+from spanledger_exporter.budgets.evaluator import Evaluator
+from spanledger_exporter.leases.messages import Decided
+from spanledger_exporter.ledger.database import Database, open_database
+from spanledger_exporter.metrics.budget_metrics import BudgetMetrics, EnforcementMetrics, shown_states
+from spanledger_exporter.prices.price_book import PriceBook
 from tests.exporter.budgets.budgets import HOUR_NS, call, daily, declare, ledger_of, states_of
 
 NOW_NS = int(datetime(2026, 11, 18, 12, tzinfo=UTC).timestamp()) * 10**9

@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 from sqlalchemy import text
 
-from spanledger_exporter.budget_past import Past
-from spanledger_exporter.database import Database
-from spanledger_exporter.prices import PriceBook
+from spanledger_exporter.budgets.past import Past
+from spanledger_exporter.ledger.database import Database
+from spanledger_exporter.prices.price_book import PriceBook
 from tests.exporter.budgets.budgets import DAY_NS, HOUR_NS, call, declare, ledger_of, states_of
 
 NOW_NS = int(datetime(2026, 11, 18, 12, tzinfo=UTC).timestamp()) * 10**9

@@ -6,19 +6,19 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import text
 
-from spanledger_exporter.budget_document import to_document, to_json
-from spanledger_exporter.budget_shelf import BudgetShelf, load_budgets
-from spanledger_exporter.charges import NOTHING, Sum
-from spanledger_exporter.checking import check, repair
-from spanledger_exporter.current_budgets import CurrentBudgets
-from spanledger_exporter.database import Database
+from spanledger_exporter.budgets.charges import NOTHING, Sum
+from spanledger_exporter.budgets.current_budgets import CurrentBudgets
+from spanledger_exporter.budgets.document import to_document, to_json
+from spanledger_exporter.budgets.periods import Period
+from spanledger_exporter.budgets.rebuilding import at_one_instant, drift
+from spanledger_exporter.budgets.recounting import counted_from
+from spanledger_exporter.budgets.shelf import BudgetShelf, load_budgets
 from spanledger_exporter.errors import ConfigError, LedgerError
-from spanledger_exporter.ledger import Ledger
-from spanledger_exporter.periods import Period
-from spanledger_exporter.prices import PriceBook
-from spanledger_exporter.rebuilding import at_one_instant, drift
-from spanledger_exporter.recounting import counted_from
-from spanledger_exporter.retention import expire
+from spanledger_exporter.ledger.checking import check, repair
+from spanledger_exporter.ledger.database import Database
+from spanledger_exporter.ledger.ledger import Ledger
+from spanledger_exporter.ledger.retention import expire
+from spanledger_exporter.prices.price_book import PriceBook
 from tests.exporter.budgets.counted import Counted, assert_counted, counters, days, declared
 from tests.exporter.calls import USAGE, USAGE_PUSD, priced
 from tests.exporter.ledgers import DAY_NS, HOUR_NS, NOW_NS, count, daily, rows, writer

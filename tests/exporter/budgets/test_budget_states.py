@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 from sqlalchemy import insert
 
-from spanledger_exporter.anomalies import Growth
-from spanledger_exporter.budget_shelf import load_budgets
-from spanledger_exporter.budget_states import BudgetState, read_group_counts
-from spanledger_exporter.calls_left import CallsLeft
-from spanledger_exporter.database import Database
-from spanledger_exporter.forecast import Forecast
-from spanledger_exporter.prices import PriceBook
-from spanledger_exporter.schema import budget_leases
+from spanledger_exporter.budgets.anomalies import Growth
+from spanledger_exporter.budgets.calls_left import CallsLeft
+from spanledger_exporter.budgets.forecast import Forecast
+from spanledger_exporter.budgets.shelf import load_budgets
+from spanledger_exporter.budgets.states import BudgetState, read_group_counts
+from spanledger_exporter.ledger.database import Database
+from spanledger_exporter.ledger.schema import budget_leases
+from spanledger_exporter.prices.price_book import PriceBook
 from tests.exporter.budgets.budgets import DAY_NS, HOUR_NS, call, daily, declare, ledger_of, states_of
 
 # A Wednesday, at noon.

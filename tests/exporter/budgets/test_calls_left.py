@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spanledger_exporter.calls_left import CallsLeft, calls_left
+from spanledger_exporter.budgets.calls_left import CallsLeft, calls_left
 
 
 def test_alike_calls_leave_a_number_that_is_sure() -> None:

@@ -8,14 +8,14 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import text
 
-from spanledger_exporter.budget_shelf import BudgetShelf
-from spanledger_exporter.database import Database, open_database
+from spanledger_exporter.budgets.shelf import BudgetShelf
 from spanledger_exporter.errors import UnavailableError
 from spanledger_exporter.failpoints import BEFORE_COMMIT, Failpoints
-from spanledger_exporter.ledger import Ledger
-from spanledger_exporter.prices import PriceBook
+from spanledger_exporter.ledger.database import Database, open_database
+from spanledger_exporter.ledger.ledger import Ledger
+from spanledger_exporter.ledger.retention import expire
+from spanledger_exporter.prices.price_book import PriceBook
 from spanledger_exporter.records import Adjustment, Price, Usage
-from spanledger_exporter.retention import expire
 from tests.exporter.budgets.counted import Counted, assert_counted, counters, days, declared
 from tests.exporter.calls import USAGE_PUSD, priced
 from tests.exporter.ledgers import DAY_NS, HOUR_NS, NOW_NS, writer

@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 
 from sqlalchemy import text
 
-from spanledger_exporter.budget_shelf import BudgetShelf
-from spanledger_exporter.budget_states import BudgetState
-from spanledger_exporter.database import Database, open_database
-from spanledger_exporter.evaluator import Evaluation, Evaluator
-from spanledger_exporter.prices import PriceBook
+from spanledger_exporter.budgets.evaluator import Evaluation, Evaluator
+from spanledger_exporter.budgets.shelf import BudgetShelf
+from spanledger_exporter.budgets.states import BudgetState
+from spanledger_exporter.ledger.database import Database, open_database
+from spanledger_exporter.prices.price_book import PriceBook
 from tests.exporter.budgets.budgets import DAY_NS, HOUR_NS, call, declare, ledger_of
 from tests.servers.process import poll
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spanledger_exporter.forecast import Ahead, Forecast, Stretch, expect, expect_hour, forecast, run_out_s
+from spanledger_exporter.budgets.forecast import Ahead, Forecast, Stretch, expect, expect_hour, forecast, run_out_s
 
 DAY_S = 86_400
 HOUR_S = 3600

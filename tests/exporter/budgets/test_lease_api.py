@@ -14,16 +14,16 @@ import pytest
 from sqlalchemy import create_engine
 from starlette.applications import Starlette
 
-from spanledger_exporter.budget_shelf import BudgetShelf
-from spanledger_exporter.budgets import Budget
-from spanledger_exporter.database import Database, open_database
-from spanledger_exporter.lease_api import LeaseApi
-from spanledger_exporter.lease_messages import BODY_BYTES_MAX
-from spanledger_exporter.lease_rates import LeaseRates
-from spanledger_exporter.lending import Lender
-from spanledger_exporter.lessor import Lessor
-from spanledger_exporter.prices import PriceBook
-from spanledger_exporter.tokens import line_of, open_gate
+from spanledger_exporter.budgets.budget import Budget
+from spanledger_exporter.budgets.shelf import BudgetShelf
+from spanledger_exporter.leases.api import LeaseApi
+from spanledger_exporter.leases.lease_rates import LeaseRates
+from spanledger_exporter.leases.lending import Lender
+from spanledger_exporter.leases.lessor import Lessor
+from spanledger_exporter.leases.messages import BODY_BYTES_MAX
+from spanledger_exporter.ledger.database import Database, open_database
+from spanledger_exporter.prices.price_book import PriceBook
+from spanledger_exporter.receiving.tokens import line_of, open_gate
 from tests.exporter.otlp_requests import CHAT, body, span
 from tests.servers.exporter import Exporter
 from tests.servers.process import poll

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spanledger_exporter.genai_prices_book import packaged_book
-from spanledger_exporter.lease_rates import LeaseRates
-from spanledger_exporter.prices import PriceBook
-from spanledger_exporter.pricing import price
+from spanledger_exporter.leases.lease_rates import LeaseRates
+from spanledger_exporter.prices.genai_prices_book import packaged_book
+from spanledger_exporter.prices.price_book import PriceBook
+from spanledger_exporter.prices.pricing import price
 from spanledger_exporter.records import Usage
 from tests.exporter.calls import record
 from tests.exporter.otlp_requests import END_NS

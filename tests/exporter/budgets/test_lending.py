@@ -5,12 +5,12 @@ from datetime import date
 
 import pytest
 
-from spanledger_exporter.budget_shelf import load_budgets
-from spanledger_exporter.budget_states import read_group_counts, read_states
-from spanledger_exporter.database import Database, open_database
-from spanledger_exporter.leases import GRACE_S, TTL_S
-from spanledger_exporter.periods import Period
-from spanledger_exporter.prices import PriceBook
+from spanledger_exporter.budgets.periods import Period
+from spanledger_exporter.budgets.shelf import load_budgets
+from spanledger_exporter.budgets.states import read_group_counts, read_states
+from spanledger_exporter.leases.leases import GRACE_S, TTL_S
+from spanledger_exporter.ledger.database import Database, open_database
+from spanledger_exporter.prices.price_book import PriceBook
 from tests.exporter.budgets.asking import NOW_S, USD, Desk
 
 OTHER = "22222222-bbbb"

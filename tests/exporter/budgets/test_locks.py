@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from spanledger_exporter import leases
-from spanledger_exporter.database import Database, open_database
-from spanledger_exporter.leases import CounterKey
-from spanledger_exporter.periods import Period
-from spanledger_exporter.prices import PriceBook
+from spanledger_exporter.budgets.periods import Period
+from spanledger_exporter.leases import leases
+from spanledger_exporter.leases.leases import CounterKey
+from spanledger_exporter.ledger.database import Database, open_database
+from spanledger_exporter.prices.price_book import PriceBook
 from tests.exporter.budgets.asking import NOW_S, Desk
 from tests.servers import postgresql
 

@@ -11,8 +11,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from spanledger_exporter.database import open_database
-from spanledger_exporter.prices import PriceBook
+from spanledger_exporter.ledger.database import open_database
+from spanledger_exporter.prices.price_book import PriceBook
 from tests.exporter.budgets.simulation import START_S, Run, Trouble
 
 HOUR_S = START_S // 3600 * 3600

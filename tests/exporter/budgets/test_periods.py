@@ -9,7 +9,7 @@ import whenever
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from spanledger_exporter.periods import QUARTER_S, Bounds, Kind, Period, known_timezone, utc_text
+from spanledger_exporter.budgets.periods import QUARTER_S, Bounds, Kind, Period, known_timezone, utc_text
 
 # Where clocks go forward or back at midnight, by half an hour, at odd offsets, across the date line, or not at all.
 ODD_ZONES = (

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from spanledger_exporter import leases
-from spanledger_exporter.budget_shelf import BudgetShelf
-from spanledger_exporter.budgets import Budget
-from spanledger_exporter.database import open_database
-from spanledger_exporter.leases import Counter, CounterKey, Lease
-from spanledger_exporter.periods import Period
+from spanledger_exporter.budgets.budget import Budget
+from spanledger_exporter.budgets.periods import Period
+from spanledger_exporter.budgets.shelf import BudgetShelf
+from spanledger_exporter.leases import leases
+from spanledger_exporter.leases.leases import Counter, CounterKey, Lease
+from spanledger_exporter.ledger.database import open_database
 from tests.servers.exporter import Exporter
 from tests.servers.process import free_port, poll
 

@@ -13,12 +13,12 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
-from spanledger_exporter.budget_shelf import BudgetShelf
-from spanledger_exporter.checking import check
+from spanledger_exporter.budgets.shelf import BudgetShelf
 from spanledger_exporter.config import load
-from spanledger_exporter.database import migrate, open_database, parse_url
 from spanledger_exporter.embedded import LedgerSpanExporter
-from spanledger_exporter.prices import PriceBook
+from spanledger_exporter.ledger.checking import check
+from spanledger_exporter.ledger.database import migrate, open_database, parse_url
+from spanledger_exporter.prices.price_book import PriceBook
 from tests.exporter import older_ledgers
 from tests.exporter.budgets.counted import assert_counted, counters, declared
 from tests.exporter.ledgers import rows
@@ -106,8 +106,8 @@ def test_embedded_mode_counts_the_budgets_of_its_ledger(sqlite_url: str) -> None
 
 WRITER = """
 import sys
-from spanledger_exporter.database import open_database
-from spanledger_exporter.genai_prices_book import packaged_book
+from spanledger_exporter.ledger.database import open_database
+from spanledger_exporter.prices.genai_prices_book import packaged_book
 from tests.exporter.calls import priced
 from tests.exporter.ledgers import writer
 url, place = sys.argv[1], int(sys.argv[2])

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
+from spanledger_exporter.budgets.periods import Period
 from spanledger_exporter.errors import LedgerError
-from spanledger_exporter.lease_sweep import release, sweep
-from spanledger_exporter.leases import GRACE_S, TTL_S
-from spanledger_exporter.periods import Period
+from spanledger_exporter.leases.leases import GRACE_S, TTL_S
+from spanledger_exporter.leases.sweep import release, sweep
+from spanledger_exporter.ledger.rows import document_of, record_of_document
 from spanledger_exporter.records import Usage
-from spanledger_exporter.rows import document_of, record_of_document
 from tests.exporter.budgets.asking import PROCESS, USD, Desk
 
 CALL = 24  # micro-USD of the call that tests make

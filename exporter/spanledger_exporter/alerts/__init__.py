@@ -1,0 +1,1 @@
+"""Who is told: rules for Prometheus, and messages for those who have no Alertmanager."""

@@ -1,0 +1,372 @@
+"""The ledger's tables and views, as the newest migration leaves them.
+
+`migrations/` is what creates them; a test holds the two together. Money is integer pico-USD, times are Unix
+nanoseconds, UTC, ids are raw bytes. The entry key begins with the time at which the call ended, so that new entries
+land at the end of the index however large the ledger is, and so that PostgreSQL can partition by it.
+
+What many entries have in common stands once, in `profiles`; the view `entries` puts the two together again and keeps
+its columns from version to version.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData()
+
+# SQLite numbers rows by themselves only for a primary key whose type is spelled INTEGER.
+_SERIAL = BigInteger().with_variant(Integer(), "sqlite")
+# The classes of usage with a column of their own in the view `entries`; `other_usage` has the rest (usage_columns.py).
+USAGE_COLUMNS = (
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "cache_write_5m_tokens",
+    "cache_write_30m_tokens",
+    "cache_write_1h_tokens",
+    "cache_write_12h_tokens",
+    "reasoning_tokens",
+    "input_audio_tokens",
+    "output_audio_tokens",
+    "input_image_tokens",
+    "web_search_requests",
+)
+# Those that nearly every call has; the others stand in `details`, where they cost nothing unless they are there.
+STORED_USAGE = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
+DIMENSIONS = (
+    "service",
+    "environment",
+    "tenant",
+    "team",
+    "project",
+    "feature",
+    "provider",
+    "model",
+    "operation",
+    "outcome",
+    "usage_status",
+    "price_status",
+    "price_reason",
+)
+# A sum of money is kept as whole micro-USD plus pico-USD that may exceed one micro-USD: neither half can overflow
+# 64 bits before a ledger holds 9.2 trillion USD or 9.2 trillion calls.
+ROLLUP_SUMS = (
+    "calls",
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+    "cost_micro_usd",
+    "cost_rest_pusd",
+)
+
+price_books = Table(
+    "price_books",
+    metadata,
+    Column("price_book_id", _SERIAL, primary_key=True),
+    Column("book_id", Text, nullable=False, unique=True),
+    Column("source", Text, nullable=False),
+    Column("learnt_ns", BigInteger, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+)
+
+# The newest row is the price list that prices calls; without any it is the packaged one.
+active_price_books = Table(
+    "active_price_books",
+    metadata,
+    Column("activation_id", _SERIAL, primary_key=True),
+    Column("price_book_id", BigInteger, ForeignKey("price_books.price_book_id"), nullable=False),
+    Column("activated_ns", BigInteger, nullable=False),
+)
+
+# One row for each combination of dimension values that was ever seen; rollups refer to it by number.
+cells = Table(
+    "cells",
+    metadata,
+    Column("cell_id", _SERIAL, primary_key=True),
+    *(Column(name, Text, nullable=False) for name in DIMENSIONS),
+    UniqueConstraint(*DIMENSIONS, name="cell_key"),
+)
+
+# One row for each combination of what many entries share; `digest` is over all of its values (profiles.py).
+profiles = Table(
+    "profiles",
+    metadata,
+    Column("profile_id", _SERIAL, primary_key=True),
+    Column("digest", LargeBinary, nullable=False, unique=True),
+    Column("cell_id", BigInteger, ForeignKey("cells.cell_id"), nullable=False),
+    Column("service", Text),
+    Column("environment", Text),
+    Column("scope", Text, nullable=False),
+    Column("dialect", Text, nullable=False),
+    Column("provider", Text),
+    Column("operation", Text, nullable=False),
+    Column("request_model", Text),
+    Column("response_model", Text),
+    Column("server_address", Text),
+    Column("stream", Boolean, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("error_type", Text),
+    Column("http_status", Integer),
+    Column("resend_count", BigInteger),
+    Column("finish_reasons", Text),
+    Column("service_tier", Text),
+    Column("speed", Text),
+    Column("inference_geo", Text),
+    Column("tenant", Text),
+    Column("team", Text),
+    Column("project", Text),
+    Column("feature", Text),
+    Column("organization", Text),
+    Column("provider_project", Text),
+    Column("api_key_hash", Text),
+    Column("deployment", Text),
+    Column("region", Text),
+    Column("usage_status", Text, nullable=False),
+    Column("ambiguity", Text),
+    Column("price_status", Text, nullable=False),
+    Column("price_reason", Text),
+    Column("price_model", Text),
+    Column("price_match", Text),
+    Column("price_context", Text),
+    Column("price_book_id", BigInteger, ForeignKey("price_books.price_book_id")),
+)
+
+# PostgreSQL partitions it by month and so knows no primary key of the number alone (postgresql_entries.py).
+ledger_entries = Table(
+    "ledger_entries",
+    metadata,
+    Column("entry_id", _SERIAL, primary_key=True),
+    Column("end_ns", BigInteger, nullable=False),
+    Column("span_id", LargeBinary, nullable=False),
+    Column("trace_id", LargeBinary, nullable=False),
+    Column("start_ns", BigInteger, nullable=False),
+    Column("received_ns", BigInteger, nullable=False),
+    Column("parent_span_id", LargeBinary),
+    Column("profile_id", BigInteger, nullable=False),
+    Column("response_id", Text),
+    Column("user_id", Text),
+    Column("session_id", Text),
+    Column("request_hash", Text),
+    Column("time_to_first_chunk_ns", BigInteger),
+    *(Column(name, BigInteger) for name in STORED_USAGE),
+    Column("details", Text),
+    Column("cost_pusd", BigInteger),
+    Column("reports", BigInteger),
+    UniqueConstraint("end_ns", "span_id", "trace_id", name="entry_key"),
+    sqlite_autoincrement=True,  # a number is never used again, also where retention deleted the newest entry
+    postgresql_partition_by="RANGE (end_ns)",
+)
+ENTRY_COLUMNS = tuple(column.name for column in ledger_entries.columns)[1:]
+"""All but the number, in the order of an entry's row."""
+
+# The reports of entries that several instrumentations reported: of each of them all, with what each said.
+reports = Table(
+    "reports",
+    metadata,
+    Column("report_id", _SERIAL, primary_key=True),
+    Column("entry_id", BigInteger, nullable=False),
+    Column("end_ns", BigInteger, nullable=False),
+    Column("span_id", LargeBinary, nullable=False),
+    Column("trace_id", LargeBinary, nullable=False),
+    Column("document", Text, nullable=False),
+    UniqueConstraint("end_ns", "span_id", "trace_id", name="report_key"),
+    Index("reports_of_entry", "entry_id"),
+    sqlite_autoincrement=True,  # as above: other writers ask for what is newer than the last that they know
+)
+
+rollup_hours = Table(
+    "rollup_hours",
+    metadata,
+    Column("hour_s", BigInteger, primary_key=True, autoincrement=False),
+    Column("cell_id", BigInteger, ForeignKey("cells.cell_id"), primary_key=True, autoincrement=False),
+    *(Column(name, BigInteger, nullable=False) for name in ROLLUP_SUMS),
+)
+
+# The same by the minute, for the last two days.
+rollup_minutes = Table(
+    "rollup_minutes",
+    metadata,
+    Column("minute_s", BigInteger, primary_key=True, autoincrement=False),
+    Column("cell_id", BigInteger, ForeignKey("cells.cell_id"), primary_key=True, autoincrement=False),
+    *(Column(name, BigInteger, nullable=False) for name in ROLLUP_SUMS),
+)
+
+# What could not become an entry, to be looked into and replayed (dead_letters.py).
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("dead_letter_id", _SERIAL, primary_key=True),
+    Column("received_ns", BigInteger, nullable=False),
+    Column("transport", Text, nullable=False),
+    Column("tenant", Text),
+    Column("reason", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("spans", BigInteger, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("body", LargeBinary),
+    Column("attempts", BigInteger, nullable=False),
+    Column("replayed_ns", BigInteger),
+    UniqueConstraint("digest", "reason", name="dead_letter_key"),
+)
+
+# Every change of a price after the fact.
+adjustments = Table(
+    "adjustments",
+    metadata,
+    Column("adjustment_id", _SERIAL, primary_key=True),
+    Column("entry_id", BigInteger, nullable=False),
+    Column("made_ns", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("before", Text, nullable=False),
+    Column("after", Text, nullable=False),
+    Index("adjustments_of_entry", "entry_id"),
+)
+
+# How far Prometheus counters are held that a correction would have let fall (spend.py).
+counter_marks = Table(
+    "counter_marks",
+    metadata,
+    Column("series", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+# `revision` counts the commits, `floor_ns` is the time before which retention has deleted entries.
+ledger_state = Table(
+    "ledger_state",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", BigInteger, nullable=False),
+)
+
+# -- budgets -----------------------------------------------------------------------------------------------------------
+
+# What is to be held: `document` is the budget in JSON (budget.py); `counted_from_s` is the beginning of the earliest
+# period that its counters hold.
+budgets = Table(
+    "budgets",
+    metadata,
+    Column("budget_id", _SERIAL, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("source", Text, nullable=False),
+    Column("document", Text, nullable=False),
+    Column("counted_from_s", BigInteger, nullable=False),
+    Column("changed_ns", BigInteger, nullable=False),
+    sqlite_autoincrement=True,  # a number is never used again: counters and leases of a budget that is gone name it
+)
+
+# Every change of a budget: null before, it was made; null after, it was removed.
+budget_changes = Table(
+    "budget_changes",
+    metadata,
+    Column("change_id", _SERIAL, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("made_ns", BigInteger, nullable=False),
+    Column("made_by", Text, nullable=False),
+    Column("before", Text),
+    Column("after", Text),
+    Index("changes_of_budget", "name"),
+)
+
+# What a budget's calls add up to in one period, moved in the transaction of the entries. The period is part of the key:
+# nothing is ever set back; it stands before the group, so that the rows of one period lie side by side. `group_key` is
+# the JSON array of the values that the budget is `per`, empty for none. `leased` is what is granted to services and not
+# spent yet, in micro-USD, tokens or calls.
+BUDGET_SUMS = ("calls", "tokens", "unpriced_calls", "cost_micro_usd", "cost_rest_pusd")
+budget_counters = Table(
+    "budget_counters",
+    metadata,
+    Column("budget_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("period_start_s", BigInteger, primary_key=True, autoincrement=False),
+    Column("group_key", Text, primary_key=True),
+    *(Column(name, BigInteger, nullable=False) for name in BUDGET_SUMS),
+    Column("leased", BigInteger, nullable=False, server_default="0"),
+)
+
+# The same by the day of the budget's time zone, which forecasts are made from.
+budget_days = Table(
+    "budget_days",
+    metadata,
+    Column("budget_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("day_s", BigInteger, primary_key=True, autoincrement=False),
+    Column("group_key", Text, primary_key=True),
+    *(Column(name, BigInteger, nullable=False) for name in BUDGET_SUMS),
+)
+
+# What of a period's limit one process of a service may spend without asking again. Amounts are micro-USD, tokens or
+# calls; `settled` is what the entries of its calls came to, `reported` what the process says that they did.
+budget_leases = Table(
+    "budget_leases",
+    metadata,
+    Column("lease_id", Text, primary_key=True),
+    Column("budget_id", BigInteger, nullable=False),
+    Column("group_key", Text, nullable=False),
+    Column("period_start_s", BigInteger, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("granted", BigInteger, nullable=False),
+    Column("settled", BigInteger, nullable=False),
+    Column("settled_calls", BigInteger, nullable=False),
+    Column("reported", BigInteger, nullable=False),
+    Column("reported_calls", BigInteger, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("granted_ns", BigInteger, nullable=False),
+    Column("expires_ns", BigInteger, nullable=False),
+    Index("leases_of_period", "budget_id", "group_key", "period_start_s"),
+    Index("leases_by_expiry", "state", "expires_ns"),
+    Index("leases_of_owner", "owner", "expires_ns"),
+)
+
+# Each threshold that a budget crossed in a period, under the limit of then, and what became of the message about it.
+# The key is the claim; `message` is the notice in JSON (notices.py), `channels` which have it, in JSON, with the time.
+budget_alerts = Table(
+    "budget_alerts",
+    metadata,
+    Column("alert_id", _SERIAL, primary_key=True),
+    Column("budget_id", BigInteger, nullable=False),
+    Column("budget_name", Text, nullable=False),
+    Column("group_key", Text, nullable=False),
+    Column("period_start_s", BigInteger, nullable=False),
+    Column("period_end_s", BigInteger, nullable=False),
+    Column("threshold", BigInteger, nullable=False),
+    Column("limit_text", Text, nullable=False),
+    Column("made_ns", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("claimed_ns", BigInteger, nullable=False),
+    Column("attempts", BigInteger, nullable=False),
+    Column("delivered_ns", BigInteger),
+    Column("message", Text, nullable=False),
+    Column("channels", Text, nullable=False),
+    Column("problem", Text),
+    UniqueConstraint("budget_id", "group_key", "period_start_s", "threshold", "limit_text", name="alert_key"),
+    Index("alerts_by_state", "state"),
+)
+
+views = MetaData()
+_OF_PROFILES = tuple(column.name for column in profiles.columns if column.name not in {"digest", "cell_id"})
+# A view over the two, with what `details` holds as columns: what reports and people read.
+entries = Table(
+    "entries",
+    views,
+    *(Column(name, ledger_entries.c[name].type) for name in ("entry_id", *ENTRY_COLUMNS[:12])),
+    *(Column(name, BigInteger) for name in USAGE_COLUMNS),
+    Column("other_usage", Text),
+    Column("provider_cost_pusd", BigInteger),
+    Column("cost_pusd", BigInteger),
+    Column("price_detail", Text),
+    Column("reports", BigInteger),
+    *(Column(name, profiles.c[name].type) for name in _OF_PROFILES if name != "profile_id"),
+)

@@ -1,0 +1,252 @@
+"""What Prometheus sees: `genai_*` for what was spent, `spanledger_*` for the exporter's own health.
+
+Spend is never counted in memory alone: the totals are read from the ledger at start and moved by what each commit
+added (spend.py), so they survive restarts and crashes, and equal the ledger as long as one exporter writes to it. A
+scrape reads memory, never the database.
+
+Units: USD, tokens, seconds, bytes.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import get_args
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from spanledger_exporter import __version__
+from spanledger_exporter.dialects import Understood
+from spanledger_exporter.ledger.cells import Cell
+from spanledger_exporter.ledger.ledger import Appended
+from spanledger_exporter.ledger.maintenance import TASKS
+from spanledger_exporter.ledger.rollups import Sums
+from spanledger_exporter.metrics.durations import DurationMetrics
+from spanledger_exporter.metrics.spend import Marks, SpendMetrics
+from spanledger_exporter.receiving.dead_letters import Reason
+from spanledger_exporter.receiving.figures import RefusalReason
+from spanledger_exporter.receiving.otlp import Batch
+
+_COMMIT_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+class IngestMetrics:
+    """The health of the way in: what was received, what became of it, and how long commits take."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        build = Gauge("spanledger_build_info", "Always 1; the labels say what runs.", ("version",), registry=registry)
+        build.labels(__version__).set(1)
+        self._requests = Counter(
+            "spanledger_requests",
+            "OTLP requests by transport and answer.",
+            ("transport", "answer"),
+            registry=registry,
+        )
+        for answer in ("ok", "partial", "rejected", "denied", "unavailable", "ignored"):
+            self._requests.labels("grpc", answer)
+            self._requests.labels("http", answer)
+        self._requests.labels("http", "too_large")  # gRPC itself refuses such a message, before it is ours to count
+        self._spans = Counter(
+            "spanledger_spans", "Spans received, by what became of them.", ("result",), registry=registry
+        )
+        for result in ("accepted", "folded", "duplicate", "ignored", "rejected"):
+            self._spans.labels(result)
+        self._unreadable = Counter(
+            "spanledger_unreadable_attributes",
+            "Attributes that were passed over because they are no UTF-8, no valid protobuf or too many.",
+            registry=registry,
+        )
+        self._in_flight = Gauge(
+            "spanledger_in_flight_bytes",
+            "Bytes of requests that are accepted and not committed yet.",
+            registry=registry,
+        )
+        self._forgotten_plans = Gauge(
+            "spanledger_forgotten_price_plans",
+            "Price plans (of a model, tier and account) that were forgotten because there were too many.",
+            registry=registry,
+        )
+        self._reload_failures = Counter(
+            "spanledger_reload_failures",
+            "Changes of files that cannot be used; what they said before stays in force.",
+            ("files",),
+            registry=registry,
+        )
+        for files in ("tokens", "certificates", "budgets", "channels"):
+            self._reload_failures.labels(files)
+        self._figures = Counter(
+            "spanledger_refused_figures",
+            "Usage figures that cannot be, such as negative ones, by why they were refused.",
+            ("reason",),
+            registry=registry,
+        )
+        for reason in get_args(RefusalReason):
+            self._figures.labels(reason)
+
+    def watch(self, *, in_flight_bytes: Callable[[], int], forgotten_plans: Callable[[], int]) -> None:
+        """Show how much is accepted and not committed yet, and how many price plans were forgotten."""
+        self._in_flight.set_function(in_flight_bytes)
+        self._forgotten_plans.set_function(forgotten_plans)
+
+    def answered(self, transport: str, answer: str) -> None:
+        """Count one request by the answer that it got."""
+        self._requests.labels(transport, answer).inc()
+
+    def understood(self, batch: Batch, understood: Understood) -> None:
+        """Count what decoding found."""
+        self._spans.labels("ignored").inc(batch.ignored + understood.ignored)
+        for refusal, figures in understood.refused.items():
+            self._figures.labels(refusal.reason).inc(figures)
+        self._unreadable.inc(batch.unreadable + understood.unreadable)
+
+    def unreadable(self, attributes: int) -> None:
+        """Count attributes that were passed over."""
+        self._unreadable.inc(attributes)
+
+    def rejected(self, spans: int) -> None:
+        """Count spans that cannot become entries."""
+        self._spans.labels("rejected").inc(spans)
+
+    def kept_the_old(self, files: str) -> None:
+        """Count a change of files that was turned down, for what they say now cannot be used."""
+        self._reload_failures.labels(files).inc()
+
+    def committed(self, *, new: int, folded: int, duplicates: int) -> None:
+        """Count what a commit found."""
+        self._spans.labels("accepted").inc(new)
+        self._spans.labels("folded").inc(folded)
+        self._spans.labels("duplicate").inc(duplicates)
+
+
+class LedgerMetrics:
+    """Moves the spend and call metrics by what each commit moved.
+
+    `marks` is how far counters were held that would have fallen, `hold` keeps it for the next start.
+    """
+
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        totals: Mapping[Cell, Sums],
+        folded: Callable[[], int],
+        *,
+        groups_folded: Callable[[], int] = lambda: 0,
+        window_forgotten: Callable[[], int] = lambda: 0,
+        marks: Marks | None = None,
+        hold: Callable[[Marks], None] = lambda _marks: None,
+    ) -> None:
+        self._spend = SpendMetrics(registry, totals, marks or {})
+        self._hold = hold
+        self._durations = DurationMetrics(registry)
+        gauge = Gauge(
+            "spanledger_folded_calls",
+            "New calls since the start whose labels were folded into __other__ because ledger.cells_max was reached.",
+            registry=registry,
+        )
+        gauge.set_function(folded)
+        groups = Gauge(
+            "spanledger_budget_groups_folded",
+            "Sums since the start that budgets count under __other__ because the limit of values was reached.",
+            registry=registry,
+        )
+        groups.set_function(groups_folded)
+        forgotten = Gauge(
+            "spanledger_window_forgotten_calls",
+            "Calls since the start that left the window in which another report of them would be recognised.",
+            registry=registry,
+        )
+        forgotten.set_function(window_forgotten)
+        self._commit_duration = Histogram(
+            "spanledger_commit_duration_seconds",
+            "Time of one ledger transaction.",
+            buckets=_COMMIT_BUCKETS_S,
+            registry=registry,
+        )
+
+        self._dead_letters = Counter(
+            "spanledger_dead_letters",
+            "Dead letters that were written, by reason; one that was written before counts again.",
+            ("reason",),
+            registry=registry,
+        )
+        for reason in get_args(Reason):
+            self._dead_letters.labels(reason)
+        self._dead_letters_dropped = Counter(
+            "spanledger_dead_letters_dropped",
+            "Dead letters that were dropped because dead_letters.rows_max was reached.",
+            registry=registry,
+        )
+
+    def committed(self, appended: Appended, duration_s: float) -> None:
+        """Add what a commit added, and how long it took."""
+        self._commit_duration.observe(duration_s)
+        self._durations.observe(appended.new, appended.cells)
+        for letter in appended.letters:
+            self._dead_letters.labels(letter.reason).inc()
+        self._dead_letters_dropped.inc(appended.letters_dropped)
+        self.moved(appended.sums)
+
+    def catch_up(self, totals: Mapping[Cell, Sums]) -> Mapping[Cell, Sums]:
+        """Move the spend to where the ledger's totals are, and return by how much."""
+        missed = self._spend.behind(totals)
+        self.moved(missed)
+        return missed
+
+    def moved(self, sums: Mapping[Cell, Sums]) -> None:
+        """Move the spend by what the cells were moved by."""
+        if fallen := self._spend.add(sums):
+            self._hold(fallen)
+
+
+class MaintenanceMetrics:
+    """What the hourly maintenance did, and how large a SQLite ledger's write-ahead log is."""
+
+    def __init__(self, registry: CollectorRegistry, wal_bytes: Callable[[], int]) -> None:
+        self._runs = Counter(
+            "spanledger_maintenance_runs",
+            "Hourly tasks of the ledger, by how they ended.",
+            ("task", "result"),
+            registry=registry,
+        )
+        for task in TASKS:
+            for result in ("ok", "failed"):
+                self._runs.labels(task, result)
+        self._expired = Counter("spanledger_expired_entries", "Entries that retention deleted.", registry=registry)
+        self._repeated = Counter(
+            "spanledger_repeated_spans",
+            "Spans found to be several entries, because their times were cut on one of several ways.",
+            registry=registry,
+        )
+        gauge = Gauge(
+            "spanledger_wal_bytes",
+            "Size of the write-ahead log of a ledger on SQLite; 0 for one on PostgreSQL.",
+            registry=registry,
+        )
+        gauge.set_function(wal_bytes)
+
+    def ran(self, task: str, *, failed: bool) -> None:
+        """Count one run of a task."""
+        self._runs.labels(task, "failed" if failed else "ok").inc()
+
+    def expired(self, entries: int) -> None:
+        """Count entries that were deleted."""
+        self._expired.inc(entries)
+
+    def repeated(self, spans: int) -> None:
+        """Count spans that are several entries."""
+        self._repeated.inc(spans)
+
+
+class NotifierMetrics:
+    """What became of messages about budgets."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._results = Counter(
+            "spanledger_notifications",
+            "Attempts to send messages about budgets, by channel, and messages that were given up, by how they ended.",
+            ("result",),
+            registry=registry,
+        )
+        for result in ("delivered", "failed", "abandoned"):
+            self._results.labels(result)
+
+    def notified(self, result: str, count: int = 1) -> None:
+        """Count what was delivered to a channel, failed at one, or was given up."""
+        self._results.labels(result).inc(count)
