@@ -35,6 +35,8 @@ from spanledger_exporter.ledger.database import open_database, open_readonly
 from spanledger_exporter.ledger.ledger import Appended, Ledger
 from spanledger_exporter.ledger.rollups import Sums, sums_of
 from spanledger_exporter.metrics import budget_metrics, metrics
+from spanledger_exporter.metrics.dimensions import DEFAULT_DIMENSIONS
+from spanledger_exporter.metrics.month import Month, MonthMetrics
 from spanledger_exporter.prices import price_file
 from spanledger_exporter.prices.genai_prices_book import packaged_book
 from spanledger_instrumentation import attributes, environment_variables, used_limits
@@ -218,6 +220,11 @@ def expose_budgets(registry: CollectorRegistry) -> None:
     budget_metrics.EnforcementMetrics(registry).decided([Decided("usd", "admitted", 1)])
 
 
+def expose_month(registry: CollectorRegistry) -> None:
+    month = Month(5, {("",) * len(DEFAULT_DIMENSIONS.names): 1}, forecast.Forecast(1, 2, 3, "days", 9))
+    MonthMetrics(registry, lambda _now_s: month, DEFAULT_DIMENSIONS.names).look()
+
+
 @cache
 def exposed() -> dict[str, tuple[str, frozenset[str]]]:
     """Each metric of real registries with one of every kind of call in them: its name, type and labels."""
@@ -232,6 +239,7 @@ def exposed() -> dict[str, tuple[str, frozenset[str]]]:
     sums: dict[Cell, Sums] = {cell: sums_of(call) for cell, call in zip(cells, calls, strict=True)}
     spend.committed(Appended(calls, cells, sums, {}), 0.01)
     expose_budgets(registry)
+    expose_month(registry)
     found: dict[str, tuple[str, frozenset[str]]] = {}
     for family in registry.collect():
         labels = frozenset(name for sample in family.samples for name in sample.labels)
@@ -247,6 +255,13 @@ def test_every_metric_is_documented_with_its_type_and_labels() -> None:
         for row in docs("metrics.md", "metric")
     }
     assert documented == exposed()
+
+
+def test_every_metric_says_how_replicas_are_put_together() -> None:
+    ways = {code(row.cells["metric"])[0]: row.cells["replicas"] for row in docs("metrics.md", "metric")}
+    assert set(ways.values()) == {row.cells["replicas"] for row in docs("metrics.md", "replicas")}
+    counted_apart = {name for name, (kind, _) in exposed().items() if kind == "histogram"}
+    assert {ways[name] for name in counted_apart} == {"sum"}
 
 
 def test_every_metric_of_the_instrumentation_is_documented_with_its_kind_and_unit() -> None:

@@ -25,7 +25,9 @@ from spanledger_exporter.ledger.database import Database, open_database, parse_u
 from spanledger_exporter.ledger.ledger import Ledger
 from spanledger_exporter.ledger.maintenance import Maintenance
 from spanledger_exporter.metrics.budget_metrics import BudgetMetrics, EnforcementMetrics
+from spanledger_exporter.metrics.dimensions import Dimensions
 from spanledger_exporter.metrics.metrics import IngestMetrics, LedgerMetrics, MaintenanceMetrics, NotifierMetrics
+from spanledger_exporter.metrics.month import MonthMetrics, MonthReader
 from spanledger_exporter.prices.book_shelf import BookShelf
 from spanledger_exporter.prices.current_prices import CurrentPrices
 from spanledger_exporter.prices.genai_prices_book import packaged_book_apart
@@ -108,18 +110,24 @@ class App:
             window_forgotten=lambda: ledger.window_forgotten,
             marks=ledger.held_counters(),
             hold=ledger.hold_counters,
+            dimensions=Dimensions(config.metrics_dimensions),
+            series_max=config.metrics_series_max,
+            hold_s=config.metrics_hold_s,
         )
         committer = Committer(
             ledger,
             rows_max=config.commit_rows_max,
             on_commit=spend.committed,
             on_doubt=lambda: spend.catch_up(ledger.totals()),
+            follow=lambda: spend.follow(ledger.totals_of_others()),
+            follow_s=config.metrics_follow_s,
         )
         stack.push_async_callback(asyncio.to_thread, committer.close, config.shutdown_grace_s)
         watcher = MaintenanceMetrics(registry, database.wal_bytes)
         maintenance = Maintenance(database, watcher, retention_days=config.retention_days)
         stack.push_async_callback(asyncio.to_thread, maintenance.close, config.shutdown_grace_s)
         maintenance.start()
+        self._month(registry, database)
         evaluator = self._evaluator(registry, database, ledger)
         watched += self._notify(registry, database, evaluator, ingest, points)
         evaluator.start()
@@ -193,6 +201,14 @@ class App:
             gate = Tokens(config.tokens_file, failed=lambda: ingest.kept_the_old("tokens"))
             watched.append(gate)
         return certificates, gate, watched
+
+    def _month(self, registry: CollectorRegistry, database: Database) -> None:
+        """Show what the month has cost."""
+        dimensions = Dimensions(self._config.metrics_dimensions)
+        reader = MonthReader(database, dimensions=dimensions, series_max=self._config.metrics_series_max)
+        month = MonthMetrics(registry, reader.read, dimensions.names)
+        self._stack.push_async_callback(asyncio.to_thread, month.close, self._config.shutdown_grace_s)
+        month.start()
 
     def _evaluator(self, registry: CollectorRegistry, database: Database, ledger: Ledger) -> Evaluator:
         """Make what looks at budgets, and the metrics that it feeds."""

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, cast
 from spanledger_exporter.errors import ConfigError
 from spanledger_exporter.setting_texts import LOG_LEVELS as _LOG_LEVELS
 from spanledger_exporter.setting_texts import Address
+from spanledger_exporter.setting_texts import dimensions as _dimensions
 from spanledger_exporter.setting_texts import file as _file
 from spanledger_exporter.setting_texts import ledger_url as _ledger_url
 from spanledger_exporter.setting_texts import link as _link
@@ -37,6 +38,10 @@ class Config:
     grpc: Address
     http: Address
     metrics: Address
+    metrics_dimensions: tuple[str, ...]
+    metrics_series_max: int
+    metrics_hold_s: int
+    metrics_follow_s: int
     ledger_url: str
     request_bytes_max: int
     in_flight_bytes_max: int
@@ -164,6 +169,36 @@ SETTINGS = (
         _always("127.0.0.1:9464"),
         "where /metrics, /healthz and /readyz listen",
         "--metrics",
+    ),
+    Setting(
+        "metrics_dimensions",
+        "metrics.dimensions",
+        _dimensions,
+        _always("service environment team project provider model operation"),
+        "what spend is told apart by in metrics: some of service, environment, tenant, team, project, feature, "
+        "provider, model, operation",
+        several=True,
+    ),
+    Setting(
+        "metrics_series_max",
+        "metrics.series_max",
+        _whole(1, 1_000_000),
+        _always("10000"),
+        "series of one metric of spend; what comes beyond is summed under __other__",
+    ),
+    Setting(
+        "metrics_hold_s",
+        "metrics.new_series_hold_s",
+        _whole(0, 3600),
+        _always("30"),
+        "seconds for which a new series is shown as 0, so that increase() sees its first dollar: two scrape intervals",
+    ),
+    Setting(
+        "metrics_follow_s",
+        "metrics.follow_s",
+        _whole(1, 3600),
+        _always("5"),
+        "seconds between looks at what others have committed to the ledger",
     ),
     Setting(
         "ledger_url",

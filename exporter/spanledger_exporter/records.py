@@ -7,6 +7,9 @@ width is made about three times as fast and unpacks straight into a ledger row.
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+OTHER = "__other__"
+"""What stands for values of which there are too many to be told apart."""
+
 Outcome = Literal["ok", "error"]
 UsageStatus = Literal["reported", "partial", "unreported", "none"]
 Ambiguity = Literal["cache_in_input"]  # whether the input tokens include the cached ones

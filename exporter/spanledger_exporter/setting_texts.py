@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, Self
 
 from spanledger_exporter.errors import ConfigError
+from spanledger_exporter.metrics.dimensions import ALLOWED_DIMENSIONS
 
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
@@ -83,6 +84,15 @@ def names(text: str) -> tuple[str, ...]:
     found = tuple(text.replace(",", " ").split())
     if not found:
         raise ValueError("names no budget; * stands for all")
+    return found
+
+
+def dimensions(text: str) -> tuple[str, ...]:
+    """Read names of dimensions, apart by commas or blanks."""
+    found = tuple(text.replace(",", " ").split())
+    unknown = [name for name in found if name not in ALLOWED_DIMENSIONS]
+    if unknown:
+        raise ValueError(f"{', '.join(unknown)}: no dimension of metrics; there are {', '.join(ALLOWED_DIMENSIONS)}")
     return found
 
 

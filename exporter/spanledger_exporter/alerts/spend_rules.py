@@ -1,7 +1,7 @@
 """The rules that watch what is spent, whatever the budgets: spikes, calls without a price or usage, refusing providers.
 
-The exporter's counters may be several, one for each replica, of which each adds what it has committed itself: their
-rates are summed. Those of the instrumentation come by way of a collector's Prometheus exporter (docs/alerting.md).
+Of several replicas of the exporter each shows the counters of the whole ledger, so that one of them is taken. Those of
+the instrumentation come by way of a collector's Prometheus exporter (docs/alerting.md).
 """
 
 from typing import Final
@@ -17,6 +17,11 @@ SPIKE_FLOOR_USD: Final = 5
 _LIMITED: Final = (
     "429|rate_limit.*|.*[Rr]ate_?[Ll]imit.*|RESOURCE_EXHAUSTED|Throttling.*|too_many_requests|insufficient_quota"
 )
+
+
+def increase(counter: str, window: str) -> str:
+    """Return by how much counters of the ledger rose, whichever of several replicas shows them."""
+    return f"max without (instance, pod) (increase({counter}[{window}]))"
 
 
 def born_or_rising(metric: str, by: str, window: str, job: str) -> str:
@@ -40,10 +45,11 @@ def spend_rules(prefix: str, job: str) -> list[Group]:
 
 
 def _spend(job: str) -> list[Recording | Alert]:
-    unreported = "sum by (service, model) (increase(genai_unreported_calls_total[1h]))"
+    unreported = f"sum by (service, model) ({increase('genai_unreported_calls_total', '1h')})"
+    calls = f"sum by (service, model) ({increase('genai_calls_total', '1h')})"
     unpriced = 'genai_unpriced_calls_total{reason!="unreported_usage"}'
     return [
-        Recording(_HOURLY, f"sum by {_BY} (increase(genai_cost_usd_total[1h]))"),
+        Recording(_HOURLY, f"sum by {_BY} ({increase('genai_cost_usd_total', '1h')})"),
         Alert(
             name="SpanledgerSpendSpike",
             # Mondays are not Sundays: what was as dear at this hour a week ago is no spike, where that is known.
@@ -75,7 +81,7 @@ def _spend(job: str) -> list[Recording | Alert]:
         Alert(
             name="SpanledgerUnreportedUsage",
             expr=expression(f"""
-                {unreported} / on (service, model) sum by (service, model) (increase(genai_calls_total[1h])) > 0.05
+                {unreported} / on (service, model) {calls} > 0.05
                 and on (service, model) {unreported} > 3
             """),
             severity="warning",
@@ -98,7 +104,9 @@ def _spend(job: str) -> list[Recording | Alert]:
 
 
 def _providers() -> list[Recording | Alert]:
-    errors = 'sum by (provider, model) (increase(genai_calls_total{outcome="error"}[15m]))'
+    failed = increase('genai_calls_total{outcome="error"}', "15m")
+    errors = f"sum by (provider, model) ({failed})"
+    calls = f"sum by (provider, model) ({increase('genai_calls_total', '15m')})"
     asked = "(gen_ai_provider_name, gen_ai_request_model)"
     answers = "gen_ai_client_inference_duration_seconds_count"
     limited = f'sum by {asked} (increase({answers}{{error_type=~"{_LIMITED}"}}[15m]))'
@@ -106,7 +114,7 @@ def _providers() -> list[Recording | Alert]:
         Alert(
             name="SpanledgerCallsFailing",
             expr=expression(f"""
-                {errors} / on (provider, model) sum by (provider, model) (increase(genai_calls_total[15m])) > 0.2
+                {errors} / on (provider, model) {calls} > 0.2
                 and on (provider, model) {errors} > 5
             """),
             severity="warning",

@@ -9,8 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from spanledger_exporter.budgets.budget import CALL_DIMENSIONS, PROFILE_DIMENSIONS, StoredBudget, matches
-from spanledger_exporter.ledger.cells import OTHER
-from spanledger_exporter.records import Profile
+from spanledger_exporter.records import OTHER, Profile
 
 _VALUE_BYTES_MAX: Final = 200
 """Of a value that calls are counted apart by, as of the texts of a cell."""

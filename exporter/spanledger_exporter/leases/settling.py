@@ -17,9 +17,8 @@ from spanledger_exporter.budgets.charges import RATED_TOKENS_MAX
 from spanledger_exporter.budgets.scopes import group_key, never_sent
 from spanledger_exporter.leases import leases
 from spanledger_exporter.leases.leases import Change, CounterKey, Lease
-from spanledger_exporter.ledger.cells import OTHER
 from spanledger_exporter.ledger.rollups import figures_of
-from spanledger_exporter.records import PricedRecord
+from spanledger_exporter.records import OTHER, PricedRecord
 
 _PUSD_PER_MICRO_USD: Final = 10**6
 

@@ -10,9 +10,8 @@ from sqlalchemy import Connection, and_, select
 
 from spanledger_exporter.ledger.insert import insert_ignore
 from spanledger_exporter.ledger.schema import DIMENSIONS, cells
-from spanledger_exporter.records import PricedRecord
+from spanledger_exporter.records import OTHER, PricedRecord
 
-OTHER = "__other__"
 _FREE_TEXTS = ("service", "environment", "tenant", "team", "project", "feature", "provider", "model")
 _LABEL_BYTES_MAX = 200
 

@@ -33,7 +33,7 @@ from spanledger_exporter.ledger.schema import (
     reports,
 )
 from spanledger_exporter.ledger.sqlite_entries import SqliteEntries
-from spanledger_exporter.ledger.state import count_commit, floor_ns
+from spanledger_exporter.ledger.state import count_commit, floor_ns, revision
 from spanledger_exporter.ledger.window import Mark, Window, mark_of
 from spanledger_exporter.metrics.spend import Marks
 from spanledger_exporter.money import usd_text
@@ -112,6 +112,7 @@ class Ledger:
         self._book: PriceBook | None = None
         self._book_numbers: dict[str, int] = {}
         self._seen = _Seen()
+        self._told_revision = 0
         self._budgets = CurrentBudgets()
         self.folded = 0
         """How many entries were summed under `__other__` because the limit of cells was reached."""
@@ -164,7 +165,7 @@ class Ledger:
         finally:
             self._profiles.settled(committed=committed)
             self._budgets.settled(committed=committed)
-        self._seen = seen
+        self._settle(seen)
         remember()
         refused = (*implausible, *expired)
         other: dict[Key, Became] = {each.priced.record.key: "refused" for each in refused}
@@ -263,7 +264,7 @@ class Ledger:
         finally:
             self._profiles.settled(committed=committed)
             self._budgets.settled(committed=committed)
-        self._seen = seen
+        self._settle(seen)
         return Adjusted(changed, moves.by_cell())
 
     def hold_counters(self, marks: Marks) -> None:
@@ -283,7 +284,21 @@ class Ledger:
     def totals(self) -> dict[Cell, Sums]:
         """Return what each cell adds up to since the ledger began."""
         with self._database.read() as connection:
-            return read_totals(connection)
+            # First the number, then the sums: what is committed in between is seen now, and looked for once more.
+            told = revision(connection)
+            found = read_totals(connection)
+        self._told_revision = told
+        return found
+
+    def totals_of_others(self) -> dict[Cell, Sums] | None:
+        """Return the totals if others have committed anything since they were last read, else `None`.
+
+        What this ledger's own `append` and `adjust` returned, its caller knows.
+        """
+        with self._database.read() as connection:
+            if revision(connection) == self._told_revision:
+                return None
+        return self.totals()
 
     def ping(self) -> None:
         """Raise `UnavailableError` if the database does not answer."""
@@ -300,6 +315,12 @@ class Ledger:
 
     def _number(self, connection: Connection, priced: PricedRecord) -> Numbered:
         return self._profiles.number(connection, priced, self._book_numbers[priced.book_id])
+
+    def _settle(self, seen: "_Seen") -> None:
+        """Know what was committed; where others committed before it, the totals are still to be read."""
+        if seen.revision == self._told_revision + 1:
+            self._told_revision = seen.revision
+        self._seen = seen
 
     def _follow(self, connection: Connection) -> "_Seen":
         """Count this commit, which makes other writers wait for it, and learn what they have committed meanwhile."""

@@ -19,6 +19,11 @@ def count_commit(connection: Connection) -> int:
     return connection.exec_driver_sql(count).scalar_one()
 
 
+def revision(connection: Connection) -> int:
+    """Return how many transactions have counted themselves."""
+    return connection.execute(select(_VALUE).where(_NAME == "revision")).scalar_one()
+
+
 def floor_ns(connection: Connection) -> int:
     """Return the time before which nothing is accepted any more, because retention has deleted it."""
     return connection.execute(select(_VALUE).where(_NAME == "floor_ns")).scalar_one()

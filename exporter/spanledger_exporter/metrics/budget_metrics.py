@@ -20,8 +20,8 @@ from spanledger_exporter.budgets.document import group_text
 from spanledger_exporter.budgets.evaluator import Evaluation
 from spanledger_exporter.budgets.states import BudgetState
 from spanledger_exporter.leases.messages import Decided, Decision
-from spanledger_exporter.ledger.cells import OTHER
 from spanledger_exporter.metrics.spend import Labels, Marks
+from spanledger_exporter.records import OTHER
 
 GROUPS_SHOWN_MAX: Final = 100
 STATES_SHOWN_MAX: Final = 2000

@@ -7,10 +7,12 @@ scrape reads memory, never the database.
 Units: USD, tokens, seconds, bytes.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 from spanledger_exporter import __version__
 from spanledger_exporter.dialects import Understood
@@ -18,8 +20,9 @@ from spanledger_exporter.ledger.cells import Cell
 from spanledger_exporter.ledger.ledger import Appended
 from spanledger_exporter.ledger.maintenance import TASKS
 from spanledger_exporter.ledger.rollups import Sums
+from spanledger_exporter.metrics.dimensions import DEFAULT_DIMENSIONS, Dimensions
 from spanledger_exporter.metrics.durations import DurationMetrics
-from spanledger_exporter.metrics.spend import Marks, SpendMetrics
+from spanledger_exporter.metrics.spend import SERIES_MAX, Marks, SpendMetrics
 from spanledger_exporter.receiving.dead_letters import Reason
 from spanledger_exporter.receiving.figures import RefusalReason
 from spanledger_exporter.receiving.otlp import Batch
@@ -131,8 +134,14 @@ class LedgerMetrics:
         window_forgotten: Callable[[], int] = lambda: 0,
         marks: Marks | None = None,
         hold: Callable[[Marks], None] = lambda _marks: None,
+        dimensions: Dimensions = DEFAULT_DIMENSIONS,
+        series_max: int = SERIES_MAX,
+        hold_s: float = 0,
     ) -> None:
-        self._spend = SpendMetrics(registry, totals, marks or {})
+        self._spend = SpendMetrics(
+            registry, totals, marks or {}, dimensions=dimensions, series_max=series_max, hold_s=hold_s
+        )
+        registry.register(_FoldedSeries(lambda: self._spend.folded))
         self._hold = hold
         self._durations = DurationMetrics(registry)
         gauge = Gauge(
@@ -189,10 +198,33 @@ class LedgerMetrics:
         self.moved(missed)
         return missed
 
+    def follow(self, totals: Mapping[Cell, Sums] | None) -> None:
+        """Move the spend by what others have committed, if they have."""
+        if totals is not None:
+            self.catch_up(totals)
+
     def moved(self, sums: Mapping[Cell, Sums]) -> None:
         """Move the spend by what the cells were moved by."""
         if fallen := self._spend.add(sums):
             self._hold(fallen)
+
+
+class _FoldedSeries(Collector):
+    """How many sets of labels were folded, of each metric that has a limit of series."""
+
+    def __init__(self, folded: Callable[[], Mapping[str, int]]) -> None:
+        self._folded = folded
+
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        """Return the counts as they stand now."""
+        family = CounterMetricFamily(
+            "spanledger_folded_series",
+            "Sets of labels that were summed under __other__ because metrics.series_max was reached.",
+            labels=("metric",),
+        )
+        for name, count in self._folded().items():
+            family.add_metric((f"{name}_total",), count)
+        return [family]
 
 
 class MaintenanceMetrics:

@@ -54,7 +54,8 @@ class Committer:
 
     `on_commit` is called in the committing thread after each commit, before the requests hear of it, with what was
     added and the seconds that it took; `on_doubt` after it where a commit before had failed. That one may have been
-    made all the same, and only its answer lost: what is sent again is then in the ledger, and nothing new.
+    made all the same, and only its answer lost: what is sent again is then in the ledger, and nothing new. `follow` is
+    called in the committing thread every `follow_s` seconds, or a little later, so that no commit comes in between.
     """
 
     def __init__(
@@ -64,11 +65,16 @@ class Committer:
         rows_max: int,
         on_commit: Callable[[Appended, float], None],
         on_doubt: Callable[[], object] = lambda: None,
+        follow: Callable[[], object] = lambda: None,
+        follow_s: float = math.inf,
     ) -> None:
         self._ledger = ledger
         self._rows_max = rows_max
         self._on_commit = on_commit
         self._on_doubt = on_doubt
+        self._follow = follow
+        self._follow_s = follow_s
+        self._followed_s = time.monotonic()
         self._in_doubt = False
         self._failure: tuple[float, UnavailableError | None] = _NO_FAILURE
         self._failure_logged_s = -math.inf
@@ -110,11 +116,28 @@ class Committer:
             raise error
 
     def _run(self) -> None:
-        while (work := self._queue.get()) is not None:
+        while (work := self._next()) is not None:
             group, closing = self._gather(work)
             self._commit(group)
             if closing:
                 return
+
+    def _next(self) -> _Work | None:
+        """Wait for work, and look now and then at what others did."""
+        while True:
+            rest_s = self._followed_s + self._follow_s - time.monotonic()
+            if rest_s > 0:
+                try:
+                    return self._queue.get(timeout=None if rest_s == math.inf else rest_s)
+                except queue.Empty:
+                    pass
+            try:
+                self._follow()
+            except UnavailableError as exc:
+                _logger.debug("what others committed could not be read, and is asked for again: %s", exc)
+            except Exception:  # the fence of the committing thread
+                _logger.exception("metrics could not follow what others committed")
+            self._followed_s = time.monotonic()
 
     def _gather(self, first: _Work) -> tuple[list[_Work], bool]:
         group, rows = [first], len(first.records)

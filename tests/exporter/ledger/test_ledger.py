@@ -10,14 +10,14 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from spanledger_exporter.errors import UnavailableError
-from spanledger_exporter.ledger.cells import OTHER, Cell
+from spanledger_exporter.ledger.cells import Cell
 from spanledger_exporter.ledger.database import Database, open_database
 from spanledger_exporter.ledger.filters import Filter
 from spanledger_exporter.ledger.ledger import Ledger
 from spanledger_exporter.ledger.reader import Reader
 from spanledger_exporter.ledger.rollups import Sums
 from spanledger_exporter.prices.price_book import PriceBook
-from spanledger_exporter.records import Adjustment, Price, PricedRecord, Usage
+from spanledger_exporter.records import OTHER, Adjustment, Price, PricedRecord, Usage
 from tests.exporter.calls import USAGE_PUSD, priced
 from tests.exporter.otlp_requests import END_NS
 

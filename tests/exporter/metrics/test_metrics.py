@@ -16,6 +16,8 @@ from tests.exporter.calls import USAGE_PUSD, priced
 CALL = {
     "service": "shop",
     "environment": "test",
+    "team": "",
+    "project": "",
     "provider": "openai",
     "model": "gpt-4o-mini-2024-07-18",
     "operation": "chat",

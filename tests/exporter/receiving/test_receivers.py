@@ -29,9 +29,12 @@ PROTOBUF = {"content-type": "application/x-protobuf"}
 JSON = {"content-type": "application/json; charset=utf-8"}
 
 
+AT_ONCE = {"SPANLEDGER_METRICS_NEW_SERIES_HOLD_S": "0"}
+
+
 @pytest.fixture
 def exporter(sqlite_url: str, tmp_path: Path) -> Iterator[Exporter]:
-    running = Exporter(sqlite_url, tmp_path)
+    running = Exporter(sqlite_url, tmp_path, environ=AT_ONCE)
     yield running
     running.server.stop()
 
@@ -210,7 +213,7 @@ def test_counters_survive_kill_9_and_a_restart(exporter: Exporter, channel: grpc
     before = spend(get(exporter, "/metrics")[1])
     exporter.server.kill()
     (tmp_path / "again").mkdir()
-    again = Exporter(exporter.ledger, tmp_path / "again")
+    again = Exporter(exporter.ledger, tmp_path / "again", environ=AT_ONCE)
     try:
         assert spend(get(again, "/metrics")[1]) == before != []
     finally:

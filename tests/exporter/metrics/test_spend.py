@@ -1,0 +1,148 @@
+"""What Prometheus makes of the counters: the first dollar, bounds, dimensions, and several writers on one ledger."""
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from spanledger_exporter.ledger.cells import Cell
+from spanledger_exporter.ledger.database import open_database
+from spanledger_exporter.ledger.ledger import Ledger
+from spanledger_exporter.ledger.rollups import Sums
+from spanledger_exporter.metrics.dimensions import ALLOWED_DIMENSIONS, Dimensions
+from spanledger_exporter.metrics.metrics import LedgerMetrics
+from spanledger_exporter.metrics.spend import SpendMetrics
+from spanledger_exporter.prices.price_book import PriceBook
+from spanledger_exporter.records import OTHER, Adjustment, Price
+from tests.exporter.calls import USAGE_PUSD, priced
+
+CELL = Cell(*[""] * len(Cell._fields))._replace(
+    service="shop", team="search", model="gpt-5", operation="chat", outcome="ok", price_status="priced"
+)
+ONE = Sums()._replace(calls=1, input_tokens=10, cost_pusd=10**12)
+
+
+class Clock:
+    now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def costs(registry: CollectorRegistry, *labels: str) -> dict[tuple[str, ...], float]:
+    return {
+        tuple(sample.labels[name] for name in labels): sample.value
+        for family in registry.collect()
+        for sample in family.samples
+        if sample.name == "genai_cost_usd_total"
+    }
+
+
+def test_a_new_series_is_zero_until_prometheus_has_seen_it_so() -> None:
+    clock, registry = Clock(), CollectorRegistry()
+    spend = SpendMetrics(registry, {}, {}, hold_s=30, clock_s=clock)
+    spend.add({CELL: ONE})
+    clock.now_s += 1000  # nobody has asked yet
+    assert costs(registry, "model") == {("gpt-5",): 0}
+    clock.now_s += 29
+    spend.add({CELL: ONE})
+    assert costs(registry, "model") == {("gpt-5",): 0}
+    clock.now_s += 1
+    assert costs(registry, "model") == {("gpt-5",): 2}
+    clock.now_s += 1
+    spend.add({CELL: ONE})
+    assert costs(registry, "model") == {("gpt-5",): 3}
+
+
+def test_a_series_that_the_ledger_had_at_the_start_is_shown_at_once() -> None:
+    """Prometheus has seen it; a 0 in between would count all of it once more."""
+    registry = CollectorRegistry()
+    SpendMetrics(registry, {CELL: ONE}, {}, hold_s=30, clock_s=Clock())
+    assert costs(registry, "model") == {("gpt-5",): 1}
+
+
+def test_a_metric_has_no_more_series_than_its_limit_and_loses_nothing() -> None:
+    registry = CollectorRegistry()
+    spend = SpendMetrics(registry, {}, {}, series_max=3)
+    for number in range(50):
+        spend.add({CELL._replace(model=f"model-{number}", team=f"team-{number}"): ONE})
+    assert costs(registry, "model", "team") == {
+        ("model-0", "team-0"): 1,
+        ("model-1", "team-1"): 1,
+        ("model-2", "team-2"): 1,
+        (OTHER, OTHER): 47,
+    }
+    spend.add({CELL._replace(model="model-1", team="team-1"): ONE, CELL._replace(model="model-9", team="team-9"): ONE})
+    assert costs(registry, "model")["model-1",] == 2
+    assert costs(registry, "model")[OTHER,] == 48
+    assert spend.folded["genai_cost_usd"] == 47
+
+
+def test_how_many_sets_of_labels_were_folded_is_shown() -> None:
+    registry = CollectorRegistry()
+    spend = LedgerMetrics(registry, {}, lambda: 0, series_max=2)
+    spend.moved({CELL._replace(model=f"model-{number}"): ONE for number in range(5)})
+    folded = {
+        sample.labels["metric"]: sample.value
+        for family in registry.collect()
+        for sample in family.samples
+        if sample.name == "spanledger_folded_series_total"
+    }
+    assert folded["genai_cost_usd_total"] == 3
+    assert folded["genai_calls_total"] == 3
+
+
+@pytest.mark.parametrize(
+    ("names", "labels"),
+    [
+        (("model", "service"), ("service", "model")),
+        (("tenant",), ("tenant",)),
+        ((), ()),
+        (ALLOWED_DIMENSIONS, ALLOWED_DIMENSIONS),
+    ],
+)
+def test_the_dimensions_are_those_that_are_configured(names: tuple[str, ...], labels: tuple[str, ...]) -> None:
+    registry = CollectorRegistry()
+    spend = SpendMetrics(registry, {}, {}, dimensions=Dimensions(names))
+    spend.add({CELL: ONE, CELL._replace(model="o3"): ONE, CELL._replace(feature="ask"): ONE})
+    (family,) = (family for family in registry.collect() if family.name == "genai_cost_usd")
+    assert {tuple(sample.labels) for sample in family.samples} == {labels}
+    assert sum(sample.value for sample in family.samples) == 3
+
+
+def test_what_was_held_under_other_dimensions_holds_nothing() -> None:
+    registry = CollectorRegistry()
+    spend = SpendMetrics(registry, {CELL: ONE}, {}, dimensions=Dimensions(("service",)))
+    marks = spend.add({CELL: Sums()._replace(cost_pusd=-(10**11))})
+    assert costs(registry) == {(): 1}
+    again = CollectorRegistry()
+    SpendMetrics(again, {CELL: ONE.plus(Sums()._replace(cost_pusd=-(10**11)))}, marks, dimensions=Dimensions(("team",)))
+    assert costs(again) == {(): 0.9}
+
+
+def test_what_another_writer_commits_or_corrects_is_followed(ledger: Ledger, ledger_url: str, book: PriceBook) -> None:
+    registry = CollectorRegistry()
+    spend = LedgerMetrics(registry, ledger.totals(), lambda: 0, hold=ledger.hold_counters)
+    database = open_database(ledger_url)
+    try:
+        other = Ledger(database, cells_max=100)
+        other.keep_book(book)
+        other.append([priced(book)])
+        spend.follow(ledger.totals_of_others())
+        assert sum(costs(registry, "model").values()) == USAGE_PUSD / 1e12
+        spend.committed(ledger.append([priced(book), priced(book)]), 0)
+        other.append([priced(book)])
+        spend.committed(ledger.append([priced(book)]), 0)
+        spend.follow(ledger.totals_of_others())
+        assert sum(costs(registry, "model").values()) == 5 * USAGE_PUSD / 1e12
+        assert ledger.totals_of_others() is None
+        other.adjust([Adjustment(1, Price("priced", 3 * USAGE_PUSD), book.book_id, "a price that came later")])
+        spend.follow(ledger.totals_of_others())
+        assert sum(costs(registry, "model").values()) == 7 * USAGE_PUSD / 1e12
+    finally:
+        database.close()
+
+
+def test_own_commits_are_no_reason_to_read_the_totals_again(ledger: Ledger, book: PriceBook) -> None:
+    ledger.totals()
+    ledger.append([priced(book)])
+    ledger.append([priced(book)])
+    assert ledger.totals_of_others() is None
