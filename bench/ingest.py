@@ -109,7 +109,7 @@ class Bench:
         said = self._exporter.stdout.readline()
         if not said.startswith("ready "):
             raise SystemExit(f"the exporter did not start: {(folder / 'exporter.log').read_text()}")
-        self._address = dict(word.split("=", 1) for word in said.split()[1:])["grpc"]
+        self.addresses = dict(word.split("=", 1) for word in said.split()[1:])
         self._client = subprocess.Popen(
             [*on(set(others or [first])), sys.executable, __file__, "--client"],
             stdin=subprocess.PIPE,
@@ -122,7 +122,7 @@ class Bench:
         assert self._client.stdin is not None
         assert self._client.stdout is not None
         order = {
-            "address": self._address, "base_ns": self._base_ns, "first": self._sent.calls, "count": count,
+            "address": self.addresses["grpc"], "base_ns": self._base_ns, "first": self._sent.calls, "count": count,
             "batch": batch, "in_flight": in_flight,
         }  # fmt: skip
         before_s = self._cpu_s()

@@ -7,6 +7,7 @@ rows of their tables, their code blocks and their links.
 import argparse
 import re
 import shlex
+import time
 import tomllib
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -39,10 +40,11 @@ from spanledger_exporter.metrics.dimensions import DEFAULT_DIMENSIONS
 from spanledger_exporter.metrics.month import Month, MonthMetrics
 from spanledger_exporter.prices import price_file
 from spanledger_exporter.prices.genai_prices_book import packaged_book
-from spanledger_instrumentation import attributes, environment_variables, used_limits
+from spanledger_instrumentation import attributes, environment_variables, rate_limits, used_limits
 from spanledger_instrumentation import metrics as client_metrics
 from spanledger_instrumentation.providers.hosts import PROVIDERS
-from tests.exporter.calls import priced
+from tests.exporter.calls import priced, record
+from tests.exporter.otlp_requests import key_values
 from tests.servers import prometheus
 
 ROOT = Path(__file__).parent.parent
@@ -229,7 +231,11 @@ def expose_month(registry: CollectorRegistry) -> None:
 def exposed() -> dict[str, tuple[str, frozenset[str]]]:
     """Each metric of real registries with one of every kind of call in them: its name, type and labels."""
     registry = CollectorRegistry()
-    metrics.IngestMetrics(registry)
+    limits = {f"spanledger.rate_limit.tokens.{part}": 1 for part in ("limit", "remaining", "reset_at")}
+    raws = tuple(pair.SerializeToString() for pair in key_values(limits))
+    metrics.IngestMetrics(registry).told_limits([record(rate_limits=raws, end_ns=time.time_ns())])
+    metrics.PriceMetrics(registry).priced_with("a list", 0)
+    metrics.ScrapeMetrics(registry)
     metrics.MaintenanceMetrics(registry, lambda: 0)
     metrics.NotifierMetrics(registry)
     spend = metrics.LedgerMetrics(registry, {}, lambda: 0)
@@ -319,6 +325,18 @@ def span_attributes() -> set[str]:
     return set(names("span-attributes.md", "attribute"))
 
 
+def rate_limit_kinds() -> list[str]:
+    """The kinds that docs/span-attributes.md lists where it says what `{kind}` is."""
+    (listed,) = re.findall(r"`\{kind\}` is (.*?);", text_of(ROOT / "docs" / "span-attributes.md"), flags=re.DOTALL)
+    return code(listed)
+
+
+def test_the_kinds_of_rate_limits_are_those_that_are_written_and_read() -> None:
+    written = {field.limit.split(".")[2] for field in rate_limits.FIELDS.values()}
+    assert written <= set(rate_limit_kinds())
+    assert rate_limit_kinds() == list(dialects.RATE_LIMIT_KINDS)
+
+
 def test_every_attribute_that_the_instrumentation_writes_is_documented() -> None:
     assert span_attributes() == public_constants(attributes)
 
@@ -329,7 +347,8 @@ def test_every_attribute_that_the_exporter_reads_is_documented() -> None:
     understood = {code(row["other name"])[0] for row in others}
     understood |= {*names("dialects.md", "helping attribute"), *names("dialects.md", "text of figures")}
     assert understood <= dialects.SPAN_ATTRIBUTES
-    assert understood | span_attributes() >= dialects.SPAN_ATTRIBUTES
+    written = {name.replace("{kind}", kind) for name in span_attributes() for kind in rate_limit_kinds()}
+    assert understood | written >= dialects.SPAN_ATTRIBUTES
     assert set(names("dialects.md", "recorded answer")) == dialects.ANSWER_ATTRIBUTES
     assert set(names("dialects.md", "resource attribute")) == dialects.RESOURCE_ATTRIBUTES
 

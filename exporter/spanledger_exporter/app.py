@@ -26,7 +26,14 @@ from spanledger_exporter.ledger.ledger import Ledger
 from spanledger_exporter.ledger.maintenance import Maintenance
 from spanledger_exporter.metrics.budget_metrics import BudgetMetrics, EnforcementMetrics
 from spanledger_exporter.metrics.dimensions import Dimensions
-from spanledger_exporter.metrics.metrics import IngestMetrics, LedgerMetrics, MaintenanceMetrics, NotifierMetrics
+from spanledger_exporter.metrics.metrics import (
+    IngestMetrics,
+    LedgerMetrics,
+    MaintenanceMetrics,
+    NotifierMetrics,
+    PriceMetrics,
+    ScrapeMetrics,
+)
 from spanledger_exporter.metrics.month import MonthMetrics, MonthReader
 from spanledger_exporter.prices.book_shelf import BookShelf
 from spanledger_exporter.prices.current_prices import CurrentPrices
@@ -101,6 +108,8 @@ class App:
         book = prices.changed()
         assert book is not None, "the first question always has an answer"
         ledger.keep_book(book)
+        price_metrics = PriceMetrics(registry)
+        price_metrics.priced_with(book.source, prices.dated_ns / 1e9)
         watched += self._budgets(database, ingest)
         spend = LedgerMetrics(
             registry,
@@ -140,14 +149,18 @@ class App:
             poison_tries_max=config.poison_tries_max,
         )
         lessor = self._lessor(database, book)
-        following = asyncio.create_task(_follow(prices, ledger, pipeline, lessor, config.prices_poll_s))
+        following = asyncio.create_task(_follow(prices, ledger, pipeline, lessor, price_metrics, config.prices_poll_s))
         stack.callback(following.cancel)
         if watched:
             refreshing = asyncio.create_task(_refresh(watched))
             stack.callback(refreshing.cancel)
-        ingest.watch(in_flight_bytes=lambda: pipeline.in_flight_bytes, forgotten_plans=lambda: pipeline.forgotten_plans)
+        ingest.watch(
+            in_flight_bytes=lambda: pipeline.in_flight_bytes,
+            forgotten_plans=lambda: pipeline.forgotten_plans,
+            waiting=lambda: committer.waiting,
+        )
         size = config.request_bytes_max
-        pages = admin(registry, _ready(ledger, committer), gate)
+        pages = admin(registry, _ready(ledger, committer), gate, ScrapeMetrics(registry).scraped)
         metrics = await self._serve(pages, certificates, "metrics", config.metrics)
         leases = LeaseApi(
             lessor,
@@ -277,7 +290,9 @@ async def _refresh(watched: list[_Refreshable]) -> None:
                 _logger.exception("a changed file could not be read")
 
 
-async def _follow(prices: CurrentPrices, ledger: Ledger, pipeline: Pipeline, lessor: Lessor, poll_s: int) -> None:
+async def _follow(
+    prices: CurrentPrices, ledger: Ledger, pipeline: Pipeline, lessor: Lessor, metrics: PriceMetrics, poll_s: int
+) -> None:
     """Take over each new price book and each change of the user's own prices; what cannot be read changes nothing."""
 
     def look() -> None:
@@ -290,6 +305,7 @@ async def _follow(prices: CurrentPrices, ledger: Ledger, pipeline: Pipeline, les
                 raise
             pipeline.price_with(book)
             lessor.price_with(LeaseRates(book).of, book.book_id)
+            metrics.priced_with(book.source, prices.dated_ns / 1e9)
             _logger.info("calls are priced with %s, sha256 %s", book.source, book.book_id)
 
     while True:

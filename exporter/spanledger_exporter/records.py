@@ -136,8 +136,9 @@ class UsageRecord(NamedTuple):
 
     Units: `start_ns`, `end_ns` Unix time in nanoseconds, UTC; `time_to_first_chunk_ns` nanoseconds;
     `provider_cost_pusd` pico-USD, what the provider itself says that the call cost. `ambiguity` says which figures can
-    be read in two ways; such a call has no price. `leases` are those of budgets that the call was made under; an entry
-    does not keep them.
+    be read in two ways; such a call has no price. `leases` are those of budgets that the call was made under,
+    `rate_limits` the attributes, as they came, of what its answer told of the provider's limits
+    (`dialects.read_limits`); an entry keeps neither.
     """
 
     end_ns: int
@@ -156,6 +157,7 @@ class UsageRecord(NamedTuple):
     provider_cost_pusd: int | None = None
     ambiguity: Ambiguity | None = None
     leases: tuple[str, ...] = ()
+    rate_limits: tuple[bytes, ...] = ()
 
     @property
     def key(self) -> Key:

@@ -25,6 +25,12 @@ class Prometheus:
         answer = get(f"http://{self.address}/api/v1/query?{urllib.parse.urlencode({'query': expression})}")
         return json.loads(answer)["data"]["result"] if answer else []
 
+    def exemplars(self, selector: str, start_s: float, end_s: float) -> list[dict[str, Any]]:
+        """Return the exemplars of some series within a time: `labels`, `value` and `timestamp` of each."""
+        asked = urllib.parse.urlencode({"query": selector, "start": start_s, "end": end_s})
+        answer = get(f"http://{self.address}/api/v1/query_exemplars?{asked}")
+        return [each for series in json.loads(answer)["data"] for each in series["exemplars"]] if answer else []
+
 
 @contextmanager
 def running(config: Path, folder: Path, *options: str) -> Generator[Prometheus]:

@@ -10,6 +10,7 @@ from spanledger_exporter.alerts.rules import Alert, Group, Recording, expression
 from spanledger_exporter.alerts.spend_rules import born_or_rising
 
 STALE_S: Final = 300
+PRICES_OLD_DAYS: Final = 45
 _BUDGET: Final = "Budget {{ $labels.budget }}{{ with $labels.group }} ({{ . }}){{ end }}"
 _Rules = tuple[Recording | Alert, ...]
 
@@ -244,6 +245,16 @@ def _exporter(job: str) -> _Rules:
             severity="warning",
             summary="The changed {{ $labels.files }} cannot be used",
             description="What they said before stays in force, until a certificate of it has expired.",
+            dashboard="exporter",
+        ),
+        Alert(
+            name="SpanledgerPricesOld",
+            expr=f"time() - max(spanledger_price_book_timestamp_seconds) > {PRICES_OLD_DAYS} * 86400",
+            severity="warning",
+            hold="1h",
+            summary="The prices are {{ $value | humanizeDuration }} old",
+            description=f"The price list in use is older than {PRICES_OLD_DAYS} days. Newer models have no price, and "
+            "what has become cheaper or dearer since is priced as it was.",
             dashboard="exporter",
         ),
         Alert(

@@ -126,12 +126,12 @@ def _providers() -> list[Recording | Alert]:
         ),
         Alert(
             name="SpanledgerRateLimitNear",
-            expr="max by (gen_ai_provider_name, gen_ai_request_model, spanledger_rate_limit_kind) "
-            "(spanledger_rate_limit_used_ratio) > 0.9",
+            # A limit of 0 is a model that is not enabled, and never near. The least that is left, on whichever replica.
+            expr="max by (provider, model, kind) (1 - genai_rate_limit_remaining / (genai_rate_limit_limit > 0)) > 0.9",
             severity="warning",
             hold="5m",
-            summary=f"{{{{ $value | humanizePercentage }}}} of the rate limit of {_ASKED} is used "
-            "({{ $labels.spanledger_rate_limit_kind }})",
+            summary=f"{{{{ $value | humanizePercentage }}}} of the rate limit of {_MODEL} is used "
+            "({{ $labels.kind }})",
             description="As the provider's answers say. When it is used up, calls are refused until it is renewed.",
             dashboard="providers",
         ),

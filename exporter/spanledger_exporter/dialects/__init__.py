@@ -14,11 +14,12 @@ from spanledger_exporter.dialects.plans import (
     SHARED_ATTRIBUTES,
 )
 from spanledger_exporter.dialects.providers import PROVIDER_NAMES
+from spanledger_exporter.dialects.rate_limits import RATE_LIMIT_ATTRIBUTES, RATE_LIMIT_KINDS, RateLimit, read_limits
 from spanledger_exporter.dialects.rows import ROWS
 from spanledger_exporter.dialects.understanding import Memory, Understood, understand
 
 # What is read, and may be stored: ids, names and figures.
-SPAN_ATTRIBUTES = SHARED_ATTRIBUTES | OWN_ATTRIBUTES
+SPAN_ATTRIBUTES = SHARED_ATTRIBUTES | OWN_ATTRIBUTES | RATE_LIMIT_ATTRIBUTES
 RESOURCE_ATTRIBUTES = frozenset(name for names in RESOURCE.values() for name in names)
 
 # The same as they stand on the wire: what a dead letter may keep, and what is converted from JSON.
@@ -42,6 +43,7 @@ __all__ = [
     "COUNTED_OPERATIONS",
     "OPERATION_NAMES",
     "PROVIDER_NAMES",
+    "RATE_LIMIT_KINDS",
     "READ",
     "RESOURCE_ATTRIBUTES",
     "ROWS",
@@ -49,8 +51,10 @@ __all__ = [
     "WANTED",
     "WANTED_RESOURCE",
     "Memory",
+    "RateLimit",
     "Refusal",
     "Understood",
     "rank",
+    "read_limits",
     "understand",
 ]

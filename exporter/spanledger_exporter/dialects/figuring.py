@@ -88,7 +88,9 @@ def _read_document(
             values[slot] = figure
 
 
-def record(span: Span, plan: Plan, values: Values, refused: list[Refusal]) -> UsageRecord:
+def record(
+    span: Span, plan: Plan, values: Values, refused: list[Refusal], limits: tuple[bytes, ...] = ()
+) -> UsageRecord:
     """Make the record of a call from its values; they may be changed."""
     _, trace_id, span_id, parent_span_id, start_ns, end_ns, _, _ = span
     ambiguity = _corrected(plan, values) if plan.correct else None
@@ -119,6 +121,7 @@ def record(span: Span, plan: Plan, values: Values, refused: list[Refusal]) -> Us
             cost_pusd,
             ambiguity,
             values[_LEASES] or (),
+            limits,
         ),
     )
 

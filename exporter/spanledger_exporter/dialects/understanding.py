@@ -23,6 +23,7 @@ from spanledger_exporter.dialects.plans import (
     Read,
     plan_of,
 )
+from spanledger_exporter.dialects.rate_limits import RATE_LIMIT_ATTRIBUTES
 from spanledger_exporter.receiving import keyvalues
 from spanledger_exporter.receiving.keyvalues import Attributes, figure, text
 from spanledger_exporter.receiving.keyvalues import small as _small
@@ -37,8 +38,9 @@ PATTERNS_MAX = 4_096
 _LIKE_EACH_OTHER_MAX = 8  # patterns that differ only in what is not shared
 _ATTRIBUTES_MAX = 256
 
-_HEADS = {keyvalues.head(name): name for name in OWN_ATTRIBUTES | ANSWER_ATTRIBUTES}
-_WANTED_KEYS = frozenset(name.encode() for name in SHARED_ATTRIBUTES | OWN_ATTRIBUTES | ANSWER_ATTRIBUTES)
+_OWN = OWN_ATTRIBUTES | ANSWER_ATTRIBUTES | RATE_LIMIT_ATTRIBUTES
+_HEADS = {keyvalues.head(name): name for name in _OWN}
+_WANTED_KEYS = frozenset(name.encode() for name in SHARED_ATTRIBUTES | _OWN)
 
 Raws = list[bytes]
 _Picker = Callable[[Raws], tuple[bytes, ...]]
@@ -65,7 +67,8 @@ class Understood(NamedTuple):
 class _Pattern(NamedTuple):
     """How the attributes of many spans lie: where those that are not shared are, and how each begins.
 
-    `plan` is None if they are no calls. Counts and texts are read by hand, the others by protobuf's parser.
+    `plan` is None if they are no calls. Counts and texts are read by hand, the others by protobuf's parser. What they
+    say of rate limits, if they do, is picked out and not read.
     """
 
     pick: _Picker
@@ -74,6 +77,7 @@ class _Pattern(NamedTuple):
     counts: tuple[tuple[int, int, int], ...] = ()  # index, length of the head, slot
     texts: tuple[tuple[int, int, int], ...] = ()
     others: tuple[tuple[int, Read], ...] = ()
+    pick_limits: _Picker | None = None
 
 
 def understand(spans: Iterable[Span]) -> Understood:
@@ -128,7 +132,7 @@ class Memory:
         odd.unreadable += said.unreadable
         values, refused = NO_VALUES.copy(), list[Refusal]()
         read(plan.reads, said.own, values, refused)
-        made = record(span, plan, values, refused)
+        made = record(span, plan, values, refused, _limits(span.attributes))
         for refusal in refused:
             odd.refused[refusal] = odd.refused.get(refusal, 0) + 1
         return made
@@ -203,7 +207,10 @@ class _Said(NamedTuple):
         return cls(shared, own, shared_raws, unlike_others or unreadable > 0, unreadable)
 
 
-_OWN = OWN_ATTRIBUTES | ANSWER_ATTRIBUTES
+def _limits(raws: Raws) -> tuple[bytes, ...]:
+    """Return what is about rate limits, told by how it begins: as the quick way does, nothing of it is read."""
+    named = ((_HEADS.get(raw[: raw[1] + 3]), raw) for raw in raws if keyvalues.begins_with_key(raw))
+    return tuple({name: raw for name, raw in named if name in RATE_LIMIT_ATTRIBUTES}.values())
 
 
 def _pattern(raws: Raws, shared: frozenset[bytes], plan: Plan | None) -> _Pattern:
@@ -224,7 +231,16 @@ def _pattern(raws: Raws, shared: frozenset[bytes], plan: Plan | None) -> _Patter
             counts.append((index, length, each.slot))
         else:
             others.append((index, each))
-    return _Pattern(_picker(places), heads, plan, tuple(counts), tuple(texts), tuple(others))
+    limits = [index for name, (index, _) in at.items() if name in RATE_LIMIT_ATTRIBUTES]
+    return _Pattern(
+        _picker(places),
+        heads,
+        plan,
+        tuple(counts),
+        tuple(texts),
+        tuple(others),
+        _picker(limits) if limits else None,
+    )
 
 
 def _head(raw: bytes) -> bytes:
@@ -263,7 +279,8 @@ def _recalled(span: Span, pattern: _Pattern) -> UsageRecord | None:
             read((each,), _value(raws[index], each.attribute), values, refused)
     except (DecodeError, IndexError, ValueError):
         return None
-    return None if refused else record(span, plan, values, refused)
+    limits = () if pattern.pick_limits is None else tuple(pattern.pick_limits(raws))
+    return None if refused else record(span, plan, values, refused, limits)
 
 
 def _value(raw: bytes, attribute: str) -> Attributes:

@@ -11,7 +11,7 @@ from spanledger_exporter.ledger.usage_columns import details_of, stored, usage_o
 from spanledger_exporter.records import Price, PricedRecord, Profile, Usage, UsageRecord
 
 Row = tuple[Any, ...]
-_OWN = tuple(name for name in UsageRecord._fields if name not in {"profile", "usage", "leases"})
+_OWN = tuple(name for name in UsageRecord._fields if name not in {"profile", "usage", "leases", "rate_limits"})
 assert ENTRY_COLUMNS[:12] == (
     *("end_ns", "span_id", "trace_id", "start_ns", "received_ns", "parent_span_id", "profile_id"),
     *("response_id", "user_id", "session_id", "request_hash", "time_to_first_chunk_ns"),
@@ -62,6 +62,7 @@ def document_of(record: UsageRecord) -> str:
         fields[name] = None if fields[name] is None else fields[name].hex()
     fields["profile"] = record.profile._asdict()
     fields["usage"] = {name: figure for name, figure in record.usage._asdict().items() if figure is not None}
+    del fields["rate_limits"]
     if not record.leases:
         del fields["leases"]
     return json.dumps(fields, separators=(",", ":"))

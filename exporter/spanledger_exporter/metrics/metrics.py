@@ -7,6 +7,7 @@ scrape reads memory, never the database.
 Units: USD, tokens, seconds, bytes.
 """
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import get_args
 
@@ -21,13 +22,18 @@ from spanledger_exporter.ledger.ledger import Appended
 from spanledger_exporter.ledger.maintenance import TASKS
 from spanledger_exporter.ledger.rollups import Sums
 from spanledger_exporter.metrics.dimensions import DEFAULT_DIMENSIONS, Dimensions
-from spanledger_exporter.metrics.durations import DurationMetrics
+from spanledger_exporter.metrics.histograms import CallMetrics
+from spanledger_exporter.metrics.rate_limits import RateLimitMetrics
 from spanledger_exporter.metrics.spend import SERIES_MAX, Marks, SpendMetrics
 from spanledger_exporter.receiving.dead_letters import Reason
 from spanledger_exporter.receiving.figures import RefusalReason
 from spanledger_exporter.receiving.otlp import Batch
+from spanledger_exporter.records import UsageRecord
 
 _COMMIT_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_COMMIT_BUCKETS_ROWS = (1, 4, 16, 64, 256, 1024, 2048, 4096, 8192, 16_384)
+_SCRAPE_BUCKETS_S = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2.5, 5, 10)
+_SOURCE_CHARS_MAX = 200
 
 
 class IngestMetrics:
@@ -82,11 +88,28 @@ class IngestMetrics:
         )
         for reason in get_args(RefusalReason):
             self._figures.labels(reason)
+        self._waiting = Gauge(
+            "spanledger_queue_requests",
+            "Requests that are accepted and wait for their commit, or are in one.",
+            registry=registry,
+        )
+        self._rate_limits = RateLimitMetrics(registry)
 
-    def watch(self, *, in_flight_bytes: Callable[[], int], forgotten_plans: Callable[[], int]) -> None:
+    def watch(
+        self,
+        *,
+        in_flight_bytes: Callable[[], int],
+        forgotten_plans: Callable[[], int],
+        waiting: Callable[[], int] = lambda: 0,
+    ) -> None:
         """Show how much is accepted and not committed yet, and how many price plans were forgotten."""
         self._in_flight.set_function(in_flight_bytes)
         self._forgotten_plans.set_function(forgotten_plans)
+        self._waiting.set_function(waiting)
+
+    def told_limits(self, records: Iterable[UsageRecord]) -> None:
+        """Show what the answers of some calls told of rate limits."""
+        self._rate_limits.observe(records)
 
     def answered(self, transport: str, answer: str) -> None:
         """Count one request by the answer that it got."""
@@ -118,6 +141,45 @@ class IngestMetrics:
         self._spans.labels("duplicate").inc(duplicates)
 
 
+class PriceMetrics:
+    """Which price list is in use, and of when it is."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._book = Gauge(
+            "spanledger_price_book_info",
+            "Always 1; the label says which price list calls are priced with.",
+            ("source",),
+            registry=registry,
+        )
+        self._timestamp = Gauge(
+            "spanledger_price_book_timestamp_seconds",
+            "When the price list in use was published, else when the ledger learnt of it.",
+            registry=registry,
+        )
+
+    def priced_with(self, source: str, dated_s: float) -> None:
+        """Show another price list in place of the one before."""
+        self._timestamp.set(dated_s)
+        self._book.clear()
+        self._book.labels(source[:_SOURCE_CHARS_MAX]).set(1)
+
+
+class ScrapeMetrics:
+    """How long the pages for Prometheus take to make."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._duration = Histogram(
+            "spanledger_scrape_duration_seconds",
+            "Time to make one page of metrics.",
+            buckets=_SCRAPE_BUCKETS_S,
+            registry=registry,
+        )
+
+    def scraped(self, duration_s: float) -> None:
+        """Add a page that was made."""
+        self._duration.observe(duration_s)
+
+
 class LedgerMetrics:
     """Moves the spend and call metrics by what each commit moved.
 
@@ -137,13 +199,14 @@ class LedgerMetrics:
         dimensions: Dimensions = DEFAULT_DIMENSIONS,
         series_max: int = SERIES_MAX,
         hold_s: float = 0,
+        clock_s: Callable[[], float] = time.time,
     ) -> None:
         self._spend = SpendMetrics(
             registry, totals, marks or {}, dimensions=dimensions, series_max=series_max, hold_s=hold_s
         )
         registry.register(_FoldedSeries(lambda: self._spend.folded))
         self._hold = hold
-        self._durations = DurationMetrics(registry)
+        self._calls = CallMetrics(registry)
         gauge = Gauge(
             "spanledger_folded_calls",
             "New calls since the start whose labels were folded into __other__ because ledger.cells_max was reached.",
@@ -168,7 +231,18 @@ class LedgerMetrics:
             buckets=_COMMIT_BUCKETS_S,
             registry=registry,
         )
-
+        self._commit_rows = Histogram(
+            "spanledger_commit_rows",
+            "Reports of calls that one ledger transaction took, new or not.",
+            buckets=_COMMIT_BUCKETS_ROWS,
+            registry=registry,
+        )
+        self._last_commit = Gauge(
+            "spanledger_last_commit_timestamp_seconds",
+            "When the last commit was made; 0 before the first.",
+            registry=registry,
+        )
+        self._clock_s = clock_s
         self._dead_letters = Counter(
             "spanledger_dead_letters",
             "Dead letters that were written, by reason; one that was written before counts again.",
@@ -186,7 +260,9 @@ class LedgerMetrics:
     def committed(self, appended: Appended, duration_s: float) -> None:
         """Add what a commit added, and how long it took."""
         self._commit_duration.observe(duration_s)
-        self._durations.observe(appended.new, appended.cells)
+        self._commit_rows.observe(len(appended.new) + len(appended.other))
+        self._last_commit.set(self._clock_s())
+        self._calls.observe(appended.new, appended.cells)
         for letter in appended.letters:
             self._dead_letters.labels(letter.reason).inc()
         self._dead_letters_dropped.inc(appended.letters_dropped)

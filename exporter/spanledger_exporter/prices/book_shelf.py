@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from spanledger_exporter.errors import LedgerError
 from spanledger_exporter.ledger.database import Database
@@ -68,6 +68,15 @@ class BookShelf:
         with self._database.read() as connection:
             active = _active_id(connection)
             return [KeptBook(*row, active=row.book_id == active) for row in connection.execute(query)]
+
+    def learnt_ns(self, source: str, book_id: str | None) -> int | None:
+        """Return when the ledger learnt of a price list: of this book, else of the first that is named so.
+
+        Units: Unix time in nanoseconds; `None` if there is none.
+        """
+        same = price_books.c.source == source if book_id is None else price_books.c.book_id == book_id
+        with self._database.read() as connection:
+            return connection.execute(select(func.min(price_books.c.learnt_ns)).where(same)).scalar_one()
 
     def book(self, prefix: str) -> PriceBook:
         """Return the price book whose id begins so.

@@ -20,6 +20,8 @@ from spanledger_exporter.prices.corrections import corrected
 from spanledger_exporter.prices.price_book import PriceBook
 
 _TIMEOUT_S = 60
+# What the package does not say itself. Source: the upload times of the package index, as uv.lock has them.
+_PUBLISHED = {"genai-prices 0.2.3": datetime(2026, 11, 10, 21, 51, 42, tzinfo=UTC)}
 # Any below: genai-prices' match clauses and prices are unions of dataclasses that are told apart by their fields.
 
 
@@ -38,6 +40,15 @@ def packaged_book_apart() -> PriceBook:
     command = [sys.executable, "-m", "spanledger_exporter.prices.genai_prices_book"]
     made = subprocess.run(command, stdout=subprocess.PIPE, check=False, timeout=_TIMEOUT_S)  # noqa: S603 -- our own
     return packaged_book() if made.returncode else PriceBook(json.loads(made.stdout))
+
+
+def published_ns(source: str) -> int | None:
+    """Return when the price list that comes with a version of genai-prices was published, `None` if that is not known.
+
+    Units: Unix time in nanoseconds.
+    """
+    published = _PUBLISHED.get(source)
+    return None if published is None else int(published.timestamp()) * 10**9
 
 
 def genai_prices_document(raw: Sequence[Any], source: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The exporter's own pages: `/metrics` for Prometheus, `/healthz` and `/readyz` for whatever keeps it running."""
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry
@@ -14,9 +15,15 @@ from spanledger_exporter.errors import DeniedError, UnavailableError
 from spanledger_exporter.receiving.tokens import Gate
 
 
-def admin(registry: CollectorRegistry, ping: Callable[[], None], gate: Gate) -> Starlette:
+def admin(
+    registry: CollectorRegistry,
+    ping: Callable[[], None],
+    gate: Gate,
+    scraped: Callable[[float], None] = lambda _seconds: None,
+) -> Starlette:
     """Return the ASGI application; `ping` raises `UnavailableError` while the ledger does not answer.
 
+    `scraped` is told how many seconds each page of metrics took to make; it shows on the next one.
     The two that only say how the exporter is ask for no token: what keeps it running seldom has one.
     """
 
@@ -26,8 +33,11 @@ def admin(registry: CollectorRegistry, ping: Callable[[], None], gate: Gate) -> 
         except DeniedError as exc:
             headers = {} if exc.known else {"www-authenticate": "Bearer"}
             return PlainTextResponse(f"{exc}\n", 403 if exc.known else 401, headers)
+        started_s = time.perf_counter()
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
-        return Response(encode(registry), headers={"content-type": content_type})
+        page = encode(registry)
+        scraped(time.perf_counter() - started_s)
+        return Response(page, headers={"content-type": content_type})
 
     def healthz(_request: Request) -> Response:
         return PlainTextResponse("ok\n")

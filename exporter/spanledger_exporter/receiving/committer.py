@@ -80,6 +80,7 @@ class Committer:
         self._failure_logged_s = -math.inf
         self._failure_is_logged = False
         self._queue: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
+        self._in_commit = 0
         self._thread = threading.Thread(target=self._run, name="spanledger-committer", daemon=True)
         self._thread.start()
 
@@ -98,6 +99,11 @@ class Committer:
         done.set_running_or_notify_cancel()  # from here on it is committed, whether or not anybody still waits
         self._queue.put(_Work(records, letters, set_aside, done))
         return done
+
+    @property
+    def waiting(self) -> int:
+        """How many requests were submitted and are not committed yet."""
+        return self._queue.qsize() + self._in_commit
 
     def close(self, timeout_s: float) -> None:
         """Commit all that was submitted, then stop; give up after a time on a database that does not answer."""
@@ -118,7 +124,9 @@ class Committer:
     def _run(self) -> None:
         while (work := self._next()) is not None:
             group, closing = self._gather(work)
+            self._in_commit = len(group)
             self._commit(group)
+            self._in_commit = 0
             if closing:
                 return
 

@@ -19,6 +19,7 @@ from spanledger_exporter.receiving import dead_letters, otlp
 from spanledger_exporter.receiving.committer import Committed, SetAside
 from spanledger_exporter.receiving.dead_letters import DeadLetter, Sender
 from spanledger_exporter.receiving.fragments import fragments
+from spanledger_exporter.receiving.plausibility import Refused
 from spanledger_exporter.receiving.poison import Poison, Tries
 from spanledger_exporter.records import PricedRecord, Profile, Receipt, UsageRecord
 
@@ -127,6 +128,7 @@ class Pipeline:
         new, folded, set_aside, refused = committed or done.result()
         duplicates = len(work.records) - new - folded - set_aside - len(refused)
         self._metrics.committed(new=new, folded=folded, duplicates=duplicates)
+        self._tell_limits(work.records, refused)
         problems = work.problems
         if refused:
             self._metrics.rejected(len(refused))
@@ -136,6 +138,18 @@ class Pipeline:
             self._metrics.rejected(set_aside)
             problems = [*problems, *["a span cannot be kept by the ledger, and was set aside"] * set_aside]
         receipt.set_result(_receipt(new, duplicates + folded, work.ignored, problems))
+
+    def _tell_limits(self, records: Sequence[PricedRecord], refused: Sequence[Refused]) -> None:
+        """Show what calls were told of rate limits, whichever report of them became the entry.
+
+        Of those that the ledger refuses for their time nobody knows which is the newest.
+        """
+        told = [record for record, _, _ in records if record.rate_limits]
+        if refused:
+            keys = {each.priced.record.key for each in refused}
+            told = [record for record in told if record.key not in keys]
+        if told:
+            self._metrics.told_limits(told)
 
     def _prepared_or_set_aside(self, body: bytes, sender: Sender) -> _Prepared:
         try:

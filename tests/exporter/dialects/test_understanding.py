@@ -30,6 +30,9 @@ KEYS = (
     "spanledger.usage.input_audio_seconds",
     "user.id",
     "spanledger.budget.leases",
+    "spanledger.rate_limit.requests.remaining",
+    "spanledger.rate_limit.tokens.reset_at",
+    "spanledger.rate_limit.unheard_of.limit",
     "unwanted",
     "gen_ai.prompt",
     "k" * 127,
@@ -163,7 +166,9 @@ def by_the_book(raws: list[bytes], source: otlp.Source, found: otlp.Span) -> Usa
     values = NO_VALUES.copy()
     refused: list[dialects.Refusal] = []
     read(plan.reads, own, values, refused)
-    return record(found, plan, values, refused)
+    heads = {keyvalues.head(name) for name in dialects.rate_limits.RATE_LIMIT_ATTRIBUTES}
+    limits = {head: raw for raw in raws for head in heads if raw.startswith(head)}
+    return record(found, plan, values, refused, tuple(limits.values()))
 
 
 memory = understanding.Memory()

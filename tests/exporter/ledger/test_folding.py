@@ -15,9 +15,10 @@ from spanledger_exporter.ledger.database import Database, open_database
 from spanledger_exporter.ledger.filters import Filter
 from spanledger_exporter.ledger.ledger import Ledger
 from spanledger_exporter.ledger.reader import Reader
+from spanledger_exporter.ledger.rows import document_of, record_of_document
 from spanledger_exporter.prices.price_book import PriceBook
 from spanledger_exporter.records import Adjustment, Price, PricedRecord, Usage
-from tests.exporter.calls import USAGE, USAGE_PUSD, priced
+from tests.exporter.calls import USAGE, USAGE_PUSD, priced, record
 from tests.exporter.otlp_requests import END_NS
 
 ID = "chatcmpl-B1x2y3z4w5v6u7"
@@ -34,6 +35,12 @@ def ledger_of(database: Database, book: PriceBook) -> Ledger:
     made = Ledger(database, cells_max=100, rank=lambda dialect: RANKS.get(dialect, 0))
     made.keep_book(book)
     return made
+
+
+@pytest.mark.parametrize("limits", [(), (b"\x0a\x01x\x12\x02\x18\x01",)])
+def test_a_report_is_kept_without_what_its_answer_told_of_rate_limits(limits: tuple[bytes, ...]) -> None:
+    made = record(rate_limits=limits)
+    assert record_of_document(document_of(made)) == made._replace(rate_limits=())
 
 
 def report(book: PriceBook, number: int, **changes: Any) -> PricedRecord:

@@ -1,6 +1,7 @@
 """Price books of other origins, kept in the ledger, compared, and taken over while the exporter runs."""
 
 import json
+import tomllib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -220,6 +221,29 @@ def test_the_book_that_was_activated_last_prices_calls(database: Database) -> No
     for prefix in ("", "0" * 64):
         with pytest.raises(LedgerError, match="no price book"):
             shelf.book(prefix)
+
+
+def test_a_price_list_is_of_when_it_was_published_or_else_learnt_of(database: Database, tmp_path: Path) -> None:
+    file = tmp_path / "prices.toml"
+    file.write_text("")
+    shelf = BookShelf(database, clock_ns=lambda: 7)
+    packaged = PriceBook({**small(input_mtok="1"), "source": "unheard of 0.0.1"})
+    prices = CurrentPrices(shelf, str(file), lambda: packaged, clock_ns=lambda: 5)
+    prices.changed()
+    assert prices.dated_ns == 5
+    shelf.activate(PriceBook(small(input_mtok="2")))
+    file.write_text('[[override]]\nname = "x"\nmultiplier = 0.5\n')  # one's own prices make it no newer
+    prices.changed()
+    assert prices.dated_ns == 7
+
+
+def test_the_packaged_price_list_is_of_when_its_release_was_published(database: Database, book: PriceBook) -> None:
+    locked = tomllib.loads((Path(__file__).parents[3] / "uv.lock").read_text())["package"]
+    (package,) = (each for each in locked if each["name"] == "genai-prices")
+    published = datetime.fromisoformat(str(package["sdist"]["upload-time"]))
+    prices = CurrentPrices(BookShelf(database), "", lambda: book)
+    prices.changed()
+    assert prices.dated_ns == int(published.timestamp()) * 10**9
 
 
 def test_a_new_book_and_a_changed_file_are_noticed_and_a_broken_one_changes_nothing(

@@ -70,6 +70,17 @@ def test_requests_that_wait_share_a_transaction(ledger: Ledger, database: Databa
     assert len(commits) < 20
 
 
+def test_what_waits_for_its_commit_is_counted(ledger: Ledger, database: Database, book: PriceBook) -> None:
+    committer = Committer(ledger, rows_max=2, on_commit=lambda appended, duration_s: None)
+    with database.write():
+        waiting = [committer.submit([priced(book)]) for _ in range(5)]
+        assert committer.waiting == 5
+    for each in waiting:
+        each.result(timeout=60)
+    committer.close(60)
+    assert committer.waiting == 0
+
+
 def test_a_call_in_two_waiting_requests_is_new_once(ledger: Ledger, database: Database, book: PriceBook) -> None:
     committer = Committer(ledger, rows_max=100, on_commit=lambda appended, duration_s: None)
     sent = priced(book)

@@ -1,6 +1,7 @@
 """From bytes to entries: each stage once, nothing acknowledged that is not on disk, bounded in between."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 
 import pytest
@@ -12,8 +13,9 @@ from spanledger_exporter.prices.price_book import PriceBook
 from spanledger_exporter.receiving.committer import Committed, SetAside
 from spanledger_exporter.receiving.dead_letters import DeadLetter, Sender
 from spanledger_exporter.receiving.pipeline import Pipeline
+from spanledger_exporter.receiving.plausibility import Refused
 from spanledger_exporter.records import PricedRecord, Receipt
-from tests.exporter.otlp_requests import CHAT, CHAT_PUSD, body, span
+from tests.exporter.otlp_requests import CHAT, CHAT_PUSD, Value, body, span
 
 
 class Held:
@@ -80,6 +82,40 @@ def test_bad_spans_are_named_and_the_good_ones_kept(pipeline: Pipeline, held: He
     assert (found.accepted, found.rejected) == (1, 5)
     assert found.message.startswith("trace_id must be 16 bytes")
     assert found.message.endswith("and 2 more")
+
+
+LIMITED: Mapping[str, Value] = {**CHAT, "spanledger.rate_limit.tokens.limit": 100}
+REMAINING = "spanledger.rate_limit.tokens.remaining"
+
+
+def remaining(registry: CollectorRegistry) -> float | None:
+    labels = {"service": "shop", "provider": "openai", "model": "gpt-4o-mini-2024-07-18", "kind": "tokens"}
+    return registry.get_sample_value("genai_rate_limit_remaining", labels)
+
+
+def test_what_answers_told_of_rate_limits_is_shown_once_it_is_committed(
+    pipeline: Pipeline, held: Held, registry: CollectorRegistry
+) -> None:
+    now_ns = time.time_ns()
+    pipeline.accept(
+        body(*(span({**LIMITED, REMAINING: left}, end_ns=now_ns - left * 10**9) for left in (3, 1, 2)), span())
+    )
+    assert remaining(registry) is None
+    held.commit()
+    assert remaining(registry) == 1
+
+
+def test_the_limits_of_a_call_that_another_report_stands_for_are_shown_and_those_of_a_refused_one_are_not(
+    pipeline: Pipeline, held: Held, registry: CollectorRegistry
+) -> None:
+    now_ns = time.time_ns()
+    pipeline.accept(body(*(span({**LIMITED, REMAINING: left}, end_ns=now_ns - left * 10**9) for left in (1, 2))))
+    ((records, done),) = held.waiting
+    refused = Refused(next(each for each in records if each.record.end_ns == now_ns - 10**9), "too_old", "for a test")
+    done.set_result(Committed(0, folded=1, refused=[refused]))
+    held.waiting = held.waiting[1:]
+    held.commit()
+    assert remaining(registry) == 2
 
 
 def test_more_than_fits_is_told_to_retry_until_there_is_room(pipeline: Pipeline, held: Held) -> None:
