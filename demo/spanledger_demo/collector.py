@@ -37,7 +37,7 @@ def plan_collector(*, exporter_grpc: str, folder: Path) -> Collector:
     Raises: DemoError where there is no collector.
     """
     binary, config = find_binary(), find_config()
-    grpc, http, health, metrics = _free_ports(4)
+    grpc, http, health, metrics, services = _free_ports(5)
     return Collector(
         command=[str(binary), "--config", str(config)],
         environment={
@@ -48,6 +48,7 @@ def plan_collector(*, exporter_grpc: str, folder: Path) -> Collector:
             "SPANLEDGER_COLLECTOR_HEALTH": f"127.0.0.1:{health}",
             "SPANLEDGER_COLLECTOR_METRICS_HOST": "127.0.0.1",
             "SPANLEDGER_COLLECTOR_METRICS_PORT": str(metrics),
+            "SPANLEDGER_COLLECTOR_SERVICES": f"127.0.0.1:{services}",
         },
         grpc=f"127.0.0.1:{grpc}",
         health=f"http://127.0.0.1:{health}/",
