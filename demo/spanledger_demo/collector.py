@@ -37,7 +37,7 @@ def plan_collector(*, exporter_grpc: str, folder: Path) -> Collector:
     Raises: DemoError where there is no collector.
     """
     binary, config = find_binary(), find_config()
-    grpc, http, health, metrics = _free_ports(4)
+    grpc, http, health, metrics, services = _free_ports(5)
     return Collector(
         command=[str(binary), "--config", str(config)],
         environment={
@@ -48,6 +48,7 @@ def plan_collector(*, exporter_grpc: str, folder: Path) -> Collector:
             "SPANLEDGER_COLLECTOR_HEALTH": f"127.0.0.1:{health}",
             "SPANLEDGER_COLLECTOR_METRICS_HOST": "127.0.0.1",
             "SPANLEDGER_COLLECTOR_METRICS_PORT": str(metrics),
+            "SPANLEDGER_COLLECTOR_SERVICES": f"127.0.0.1:{services}",
         },
         grpc=f"127.0.0.1:{grpc}",
         health=f"http://127.0.0.1:{health}/",
@@ -56,7 +57,7 @@ def plan_collector(*, exporter_grpc: str, folder: Path) -> Collector:
 
 
 def find_binary() -> Path:
-    """Find a collector: named by a variable, on the PATH, or built for the tests of this checkout.
+    """Find a collector: named by a variable, on the PATH, or built for the tests.
 
     Raises: DemoError where there is none.
     """
@@ -67,9 +68,10 @@ def find_binary() -> Path:
     for name in BINARY_NAMES:
         if found := shutil.which(name):
             return Path(found)
-    built = sorted(_checkout().glob(f".cache/otelcol/*/{BINARY_NAMES[0]}"))
+    # Builds of older manifests may lack what the configuration wants.
+    built = max(_builds().glob(f"*/{BINARY_NAMES[0]}"), key=lambda path: path.stat().st_mtime, default=None)
     if built:
-        return built[-1]
+        return built
     raise DemoError(
         f"No OpenTelemetry collector was found: put one of {', '.join(BINARY_NAMES)} on the PATH, or name it in "
         f"{BINARY_VARIABLE}. The demo runs without it too: leave out --collector."
@@ -89,6 +91,11 @@ def find_config() -> Path:
 
 def _checkout() -> Path:
     return Path(__file__).parents[2]
+
+
+def _builds() -> Path:
+    """Return where tests/collector/build.py keeps what it has built."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spanledger" / "otelcol"
 
 
 def _free_ports(count: int) -> list[int]:

@@ -7,6 +7,8 @@ pico-USD holds exactly; floats appear only where Prometheus asks for them.
 from decimal import Decimal
 
 PUSD_PER_USD = 10**12
+# Of the ledger's sums, which hold micro-USD and the rest apart, and of budgets.
+PUSD_PER_MICRO_USD = 10**6
 # An entry's cost lives in a signed 64-bit column: 9.2 million USD. No single call costs that; a larger figure is wrong.
 COST_PUSD_MAX = 2**63 - 1
 

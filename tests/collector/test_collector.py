@@ -10,16 +10,18 @@ from pathlib import Path
 
 import grpc
 import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue, KeyValueList
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from spanledger_exporter.dialects import ANSWER_ATTRIBUTES, RESOURCE_ATTRIBUTES, SPAN_ATTRIBUTES
 from spanledger_exporter.receiving.tokens import line_of
+from spanledger_instrumentation.outer import SCOPE as OURS
 from tests.servers.authority import Authority
 from tests.servers.exporter import Exporter, entries
 from tests.servers.otelcol import CONFIG, Collector
-from tests.servers.process import free_port, poll, require
+from tests.servers.process import free_port, get, poll, require
 from tests.servers.sink import EXPORT, Sink, listening
 
 # The collector's build, on a machine that never built one, takes minutes while other tests take the cores.
@@ -27,6 +29,7 @@ pytestmark = pytest.mark.timeout(900)
 
 CONTRACT = CONFIG.parent / "docs" / "span-attributes.md"
 CANARY = "xyzzy-canary"
+EXPORT_METRICS = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
 CALL = {
     "gen_ai.provider.name": "openai",
     "gen_ai.operation.name": "chat",
@@ -241,6 +244,39 @@ def test_the_names_to_keep_are_the_operators_choice(collector: Collector) -> Non
         send_grpc(collector.grpc, body)
         arrived = poll(sink.spans, what="the span to arrive")
     assert {pair.key for pair in arrived[0].attributes} - {*CALL, "gen_ai.response.id"} == {"app.tenant"}
+
+
+def metrics_request(scope: str, metrics: Mapping[str, float]) -> ExportMetricsServiceRequest:
+    """Make what a process of the service `shop` sends of some gauges, with content wherever an SDK could put some."""
+    made = ExportMetricsServiceRequest()
+    group = made.resource_metrics.add()
+    resource = {"service.name": "shop", "service.instance.id": "p1", "process.command_line": CANARY}
+    group.resource.attributes.extend(attributes(resource))
+    scoped = group.scope_metrics.add()
+    scoped.scope.name = scope
+    for name, value in metrics.items():
+        point = scoped.metrics.add(name=name, unit="1").gauge.data_points.add(
+            time_unix_nano=time.time_ns(), as_double=value
+        )
+        if scope != OURS:
+            point.attributes.extend(attributes({"question": CANARY}))
+    return made
+
+
+def test_prometheus_is_shown_the_metrics_of_our_instrumentation_and_no_others(collector: Collector) -> None:
+    """Nor the exporter's, which a service could otherwise claim to be: alerts about budgets come of them."""
+    ours = {"genai_budget_used_ratio": 2.0, "spanledger_wal_bytes": 1e12, "spanledger.rate_limit.used": 0.5}
+    theirs = {"gen_ai.client.operation.duration": 1.0, "spanledger.rate_limit.used": 0.9}
+    with collector.start():
+        for scope, metrics in (("openinference", theirs), (OURS, ours)):
+            with grpc.insecure_channel(collector.grpc) as channel:
+                body = metrics_request(scope, metrics)
+                channel.unary_unary(EXPORT_METRICS)(body.SerializeToString(), timeout=30)
+        shown = poll(lambda: get(f"http://{collector.services}/metrics"), what="the metrics of the services")
+    series = [line for line in shown.splitlines() if not line.startswith(("#", "target_info"))]
+    assert [line.partition("{")[0] for line in series] == ["spanledger_rate_limit_used_ratio"]
+    assert re.search(r'instance="p1",job="shop",.*\} 0\.5$', series[0])
+    assert CANARY not in shown
 
 
 def uncommented(config: str, name: str) -> str:

@@ -32,10 +32,11 @@ class Hook:
         for alert in document.get("alerts", ()):
             self.told.append(Told(receiver, alert["status"], alert["labels"], alert["annotations"]))
 
-    def thresholds(self, receiver: str) -> list[str]:
-        """The thresholds that a receiver was told of, one for each time."""
+    def thresholds(self, receiver: str, budget: str = "company") -> list[str]:
+        """The thresholds of a budget that a receiver was told of, one for each time."""
+        wanted = {"alertname": "SpanledgerBudgetThreshold", "budget": budget}
         told = [each for each in list(self.told) if each.receiver == receiver and each.status == "firing"]
-        return [each.labels["threshold"] for each in told if each.labels["alertname"] == "SpanledgerBudgetThreshold"]
+        return [each.labels["threshold"] for each in told if wanted.items() <= each.labels.items()]
 
 
 @contextmanager

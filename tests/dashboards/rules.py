@@ -11,9 +11,9 @@ from spanledger_exporter.alerts.rules import Links
 from spanledger_exporter.alerts.rules_commands import generated
 from spanledger_exporter.budgets.budget import Budget
 from spanledger_exporter.budgets.periods import Period
+from tests.servers import prometheus
 
-DASHBOARDS = Path(__file__).parents[2] / "dashboards"
-SHIPPED = DASHBOARDS / "spanledger.rules.yml"
+SHIPPED = prometheus.RULES
 BUDGET_CHOSEN = "{{ with $labels.budget }}?var-budget={{ . | urlquery }}{{ end }}"
 MICRO = 10**6
 BUDGETS = (

@@ -14,11 +14,10 @@ import pytest
 import yaml
 
 from tests.dashboards.hook import Hook, listening
-from tests.dashboards.rules import DASHBOARDS, SHIPPED
+from tests.dashboards.rules import SHIPPED
 from tests.servers import alertmanager, prometheus
-from tests.servers.process import get, poll, require
+from tests.servers.process import poll, require
 
-ALERTMANAGER = DASHBOARDS / "alertmanager.yml"
 RECEIVERS = ("pager", "chat", "budgets-chat", "mail", "webhook")
 
 
@@ -30,12 +29,12 @@ def amtool(*arguments: str | Path) -> str:
 def told(**labels: str) -> list[str]:
     """The receivers of an alert, as amtool finds them."""
     pairs = [f"{name}={text}" for name, text in labels.items()]
-    return amtool("config", "routes", "test", f"--config.file={ALERTMANAGER}", *pairs).strip().split(",")
+    return amtool("config", "routes", "test", f"--config.file={alertmanager.SHIPPED}", *pairs).strip().split(",")
 
 
 def test_amtool_finds_no_fault_with_the_shipped_configuration() -> None:
-    assert "5 receivers" in amtool("check-config", ALERTMANAGER)
-    assert tuple(each["name"] for each in yaml.safe_load(ALERTMANAGER.read_text())["receivers"]) == RECEIVERS
+    assert "5 receivers" in amtool("check-config", alertmanager.SHIPPED)
+    assert tuple(each["name"] for each in yaml.safe_load(alertmanager.SHIPPED.read_text())["receivers"]) == RECEIVERS
 
 
 @pytest.mark.parametrize(
@@ -68,32 +67,16 @@ class Servers:
     def __init__(self, hook: Hook, folder: Path) -> None:
         self.hook = hook
         self._folder = folder
-        self.config = yaml.safe_load(ALERTMANAGER.read_text())
-        del self.config["global"]
-        for receiver in self.config["receivers"]:
-            name = receiver.pop("name")
-            (kind,) = receiver
-            resolved = receiver.pop(kind)[0].get("send_resolved", True)
-            receiver["name"] = name
-            receiver["webhook_configs"] = [{"url": f"http://{hook.address}/", "send_resolved": resolved}]
-        for route in (self.config["route"], *self.config["route"]["routes"]):
-            route.update(group_wait="1s", group_interval="1s")
+        self.config = alertmanager.shipped(f"http://{hook.address}/")
         self.alertmanager = ""
 
     def start(self, stack: ExitStack, *, rules: str = "") -> prometheus.Prometheus:
         (self._folder / "alertmanager.yml").write_text(yaml.safe_dump(self.config))
         self.alertmanager = stack.enter_context(alertmanager.running(self._folder / "alertmanager.yml", self._folder))
-        config = yaml.safe_load((DASHBOARDS / "prometheus.yml").read_text())
-        config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
-        config["scrape_configs"] = config["scrape_configs"][:1]
-        config["scrape_configs"][0]["static_configs"] = [{"targets": [self.hook.address]}]
-        config["alerting"]["alertmanagers"][0]["static_configs"] = [{"targets": [self.alertmanager]}]
-        (self._folder / "prometheus.yml").write_text(yaml.safe_dump(config))
-        text = (rules or SHIPPED.read_text()).replace("interval: 30s", "interval: 1s")
-        (self._folder / "spanledger.rules.yml").write_text(text)
-        # What it tells before it knows of Alertmanager is lost, and told again after this time: a minute by default.
-        soon = "--rules.alert.resend-delay=1s"
-        return stack.enter_context(prometheus.running(self._folder / "prometheus.yml", self._folder, soon))
+        targets = {"spanledger": self.hook.address}
+        return stack.enter_context(
+            prometheus.as_shipped(self._folder, targets, alerts_to=self.alertmanager, rules=rules)
+        )
 
     def spent(self, ratio: float) -> None:
         now = time.time()
@@ -113,15 +96,11 @@ class Servers:
 
     def until_looked_at(self) -> None:
         """Wait until Alertmanager has held its groups of alerts against its log of notifications some times more."""
-        before = self._looks()
-        poll(lambda: self._looks() > before + 10, what="Alertmanager to look at its groups")
-
-    def _looks(self) -> float:
-        lines = (get(f"http://{self.alertmanager}/metrics") or "").splitlines()
-        return sum(float(line.split()[1]) for line in lines if line.startswith("alertmanager_nflog_queries_total"))
+        before = alertmanager.looks(self.alertmanager)
+        poll(lambda: alertmanager.looks(self.alertmanager) > before + 10, what="Alertmanager to look at its groups")
 
     def alerts(self) -> list[dict[str, Any]]:
-        return json.loads(get(f"http://{self.alertmanager}/api/v2/alerts") or "[]")
+        return alertmanager.alerts(self.alertmanager)
 
 
 @pytest.fixture
@@ -222,7 +201,7 @@ def test_a_message_in_slack_has_all_that_is_to_be_known_and_no_words_of_slacks_o
     servers: Servers, tmp_path: Path
 ) -> None:
     """Names of teams are whatever services say; that of this one would call everybody."""
-    shipped = {each["name"]: each for each in yaml.safe_load(ALERTMANAGER.read_text())["receivers"]}
+    shipped = {each["name"]: each for each in yaml.safe_load(alertmanager.SHIPPED.read_text())["receivers"]}
     (slack,) = shipped["budgets-chat"]["slack_configs"]
     del slack["api_url_file"]
     slack["api_url"] = f"http://{servers.hook.address}/"

@@ -6,7 +6,6 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-import yaml
 
 from spanledger_exporter.budgets.budget import Budget
 from spanledger_exporter.budgets.shelf import BudgetShelf
@@ -14,7 +13,6 @@ from spanledger_exporter.ledger.database import open_database
 from spanledger_exporter.ledger.ledger import Ledger
 from spanledger_exporter.prices.genai_prices_book import packaged_book
 from spanledger_exporter.records import Usage
-from tests.dashboards.rules import DASHBOARDS, SHIPPED
 from tests.exporter.calls import priced
 from tests.servers import prometheus
 from tests.servers.exporter import Exporter
@@ -47,14 +45,7 @@ def exporter(tmp_path: Path) -> Generator[Exporter]:
 
 
 def test_the_shipped_rules_see_what_a_real_exporter_shows(exporter: Exporter, tmp_path: Path) -> None:
-    config = yaml.safe_load((DASHBOARDS / "prometheus.yml").read_text())
-    config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
-    config["scrape_configs"] = config["scrape_configs"][:1]
-    config["scrape_configs"][0]["static_configs"] = [{"targets": [exporter.metrics]}]
-    del config["alerting"]
-    (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
-    (tmp_path / SHIPPED.name).write_text(SHIPPED.read_text().replace("interval: 30s", "interval: 1s"))
-    with prometheus.running(tmp_path / "prometheus.yml", tmp_path) as server:
+    with prometheus.as_shipped(tmp_path, {"spanledger": exporter.metrics}) as server:
         thresholds = 'ALERTS{alertname=~"SpanledgerBudget(Threshold|GroupsOver)"}'
         wanted = {("over", "100"), ("near", "90"), ("users", "100")}
         poll(lambda: _said(server, thresholds, "threshold") == wanted, what="the thresholds that are reached")

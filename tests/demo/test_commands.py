@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -99,3 +100,15 @@ def test_a_collector_can_be_named(monkeypatch, tmp_path):
     monkeypatch.setenv(BINARY_VARIABLE, str(tmp_path / "nothing"))
     with pytest.raises(DemoError, match=BINARY_VARIABLE):
         find_binary()
+
+
+def test_the_collector_of_the_tests_is_found_the_one_that_was_built_last(monkeypatch, tmp_path):
+    monkeypatch.delenv(BINARY_VARIABLE, raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for built_at, manifest in enumerate(("b", "c", "a")):
+        program = tmp_path / "spanledger" / "otelcol" / manifest / "otelcol-spanledger"
+        program.parent.mkdir(parents=True)
+        program.touch()
+        os.utime(program, (built_at, built_at))
+    assert find_binary().parent.name == "a"

@@ -98,6 +98,13 @@ def test_rate_limit_headers_are_sent(anthropic_client):
     assert raw.headers["request-id"]
 
 
+def test_rate_limits_are_as_near_as_the_plan_says(provider, anthropic_client):
+    provider.control(limits_used=0.95)
+    raw = anthropic_client.messages.with_raw_response.create(model="claude-haiku-4-5", max_tokens=5, messages=HELLO)
+    assert raw.headers["anthropic-ratelimit-requests-remaining"] == "200"
+    assert raw.headers["anthropic-ratelimit-output-tokens-remaining"] == "100000"
+
+
 def test_a_wrong_request_gets_anthropics_400(provider, anthropic_client):
     mark = {"type": "ephemeral", "ttl": "2h"}
     with pytest.raises(anthropic.BadRequestError) as caught:

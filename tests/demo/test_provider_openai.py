@@ -146,6 +146,14 @@ def test_rate_limit_headers_are_sent(openai_client):
     assert raw.headers["x-request-id"]
 
 
+def test_rate_limits_are_as_near_as_the_plan_says(provider, openai_client):
+    provider.control(limits_used=0.95)
+    raw = openai_client.chat.completions.with_raw_response.create(model="gpt-4o-mini", messages=HELLO)
+    assert raw.headers["x-ratelimit-remaining-requests"] == "500"
+    assert raw.headers["x-ratelimit-remaining-tokens"] == "100000"
+    assert raw.headers["x-ratelimit-reset-requests"] == "57s"
+
+
 @pytest.mark.parametrize(
     ("arguments", "param"),
     [

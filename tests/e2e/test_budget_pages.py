@@ -4,30 +4,25 @@ sample service under `opentelemetry-instrument` -> OpenTelemetry Collector -> ex
 rules -> Alertmanager with the shipped configuration -> a web hook and a mail server.
 """
 
-import json
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import ExitStack
-from email import message_from_bytes
-from email.header import decode_header, make_header
+import re
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
-from aiosmtpd.controller import Controller
 
 from spanledger_demo.provider import Provider, running_provider
 from tests.dashboards.hook import Hook, listening
+from tests.e2e.sample import Service
 from tests.servers import alertmanager, prometheus
 from tests.servers.exporter import Exporter, entries
+from tests.servers.mailbox import Mailbox, receiving
 from tests.servers.otelcol import Collector
-from tests.servers.process import Server, free_port, get, poll
+from tests.servers.process import Server, free_port, poll
 
-DASHBOARDS = Path(__file__).parents[2] / "dashboards"
 LIMIT = 40
+# Of a trial the first call is the last: whatever is said of the pace at which it is used up comes too late.
 BUDGETS = f"""
 [[budget]]
 name = "all-calls"
@@ -36,37 +31,30 @@ period = "day"
 mode = "hard"
 on_unreachable = "closed"
 scope = {{ service = "sample" }}
+
+[[budget]]
+name = "trial"
+limit_calls = 1
+period = "day"
+scope = {{ service = "sample" }}
 """
-
-
-class Mailbox:
-    """A mail server on this machine, and the subjects of the messages that it took."""
-
-    def __init__(self) -> None:
-        self.subjects: list[str] = []
-        self._controller = Controller(self, hostname="127.0.0.1", port=free_port())
-        self.address = f"127.0.0.1:{self._controller.port}"
-
-    async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:  # noqa: N802 -- aiosmtpd's
-        subject = message_from_bytes(envelope.content)["Subject"]
-        self.subjects.append(str(make_header(decode_header(subject))))
-        return "250 OK"
-
-    def __enter__(self) -> "Mailbox":
-        self._controller.start()
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        self._controller.stop()
+SPENT = "genai_budget_spend_calls_total"
+FAST, SLOW, REACHED = "SpanledgerBudgetBurnFast", "SpanledgerBudgetBurnSlow", "SpanledgerBudgetThreshold"
+# Longer than Prometheus takes to find Alertmanager: what is reached is known there before the pace is, as with the
+# minutes of the shipped rules.
+HOLDS = {FAST: "6s", SLOW: "6s"}
+# Both paces of both budgets, when both are used up.
+ALL_PACES = {(pace, budget): REACHED for pace in (FAST, SLOW) for budget in ("all-calls", "trial")}
 
 
 class World:
     """All of it, each process with its own addresses and folder, so that it can be stopped and started again."""
 
-    def __init__(self, otelcol: Path, folder: Path, provider: Provider, hook: Hook, mailbox: Mailbox) -> None:
-        self.provider, self.hook, self.mailbox = provider, hook, mailbox
+    def __init__(self, otelcol: Path, folder: Path, provider: Provider, hook: Hook, mail: tuple[Mailbox, int]) -> None:
+        self.provider, self.hook = provider, hook
+        self._mailbox, self._mail_port = mail
         self.ledger = f"sqlite:///{folder / 'ledger.db'}"
-        self._otelcol, self._folder = otelcol, folder
+        self._folder = folder
         self._addresses = {name: f"127.0.0.1:{free_port()}" for name in ("grpc", "http", "metrics")}
         (folder / "budgets.toml").write_text(BUDGETS)
         self.collector = Collector(otelcol, folder, endpoint=self._addresses["grpc"])
@@ -78,101 +66,50 @@ class World:
         }
         return Exporter(self.ledger, self._folder, environ=environ, **self._addresses).server
 
-    def service(self) -> "Service":
+    def service(self) -> Service:
         environ = {
-            "OPENAI_BASE_URL": self.provider.openai_url,
-            "OPENAI_API_KEY": "sk-test",
-            "OTEL_SERVICE_NAME": "sample",
             "OTEL_METRICS_EXPORTER": "none",
-            "OTEL_LOGS_EXPORTER": "none",
-            "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
-            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{self.collector.grpc}",
-            "OTEL_BSP_SCHEDULE_DELAY": "200",
             "OTEL_INSTRUMENTATION_SPANLEDGER_BUDGETS_ENDPOINT": f"http://{self._addresses['http']}",
         }
-        return Service(environ, self._folder)
+        return Service(self._folder, self.provider, self.collector, environ)
 
-    def prometheus(self, alerts_to: str) -> Any:
-        """Start Prometheus with what is shipped, in seconds instead of minutes."""
-        config = yaml.safe_load((DASHBOARDS / "prometheus.yml").read_text())
-        config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
-        config["scrape_configs"] = config["scrape_configs"][:1]
-        config["scrape_configs"][0]["static_configs"] = [{"targets": [self._addresses["metrics"]]}]
-        config["alerting"]["alertmanagers"][0]["static_configs"] = [{"targets": [alerts_to]}]
-        (self._folder / "prometheus.yml").write_text(yaml.safe_dump(config))
-        rules = (DASHBOARDS / "spanledger.rules.yml").read_text().replace("interval: 30s", "interval: 1s")
-        (self._folder / "spanledger.rules.yml").write_text(rules)
-        # What it tells before it knows of Alertmanager is lost, and told again after this time: a minute by default.
-        soon = "--rules.alert.resend-delay=1s"
-        return prometheus.running(self._folder / "prometheus.yml", self._folder, soon)
-
-    def alertmanager(self) -> Any:
-        """Start Alertmanager with what is shipped, but for the receivers, which are here, and the pace."""
-        config = yaml.safe_load((DASHBOARDS / "alertmanager.yml").read_text())
-        config["global"] = {
-            "smtp_smarthost": self.mailbox.address,
-            "smtp_from": "spanledger@example.com",
-            "smtp_require_tls": False,
-        }
-        for receiver in config["receivers"]:
-            if receiver["name"] != "mail":
-                (kind,) = set(receiver) - {"name"}
-                resolved = receiver.pop(kind)[0].get("send_resolved", True)
-                receiver["webhook_configs"] = [{"url": f"http://{self.hook.address}/", "send_resolved": resolved}]
-        for route in (config["route"], *config["route"]["routes"]):
-            route.update(group_wait="1s", group_interval="1s")
+    @contextmanager
+    def watched(self) -> Generator[str]:
+        """Run Prometheus and Alertmanager with what is shipped; yield Alertmanager's address."""
+        config = alertmanager.shipped(f"http://{self.hook.address}/", mail_to=f"127.0.0.1:{self._mail_port}")
         (self._folder / "alertmanager.yml").write_text(yaml.safe_dump(config))
-        return alertmanager.running(self._folder / "alertmanager.yml", self._folder)
+        targets = {"spanledger": self._addresses["metrics"]}
+        with (
+            alertmanager.running(self._folder / "alertmanager.yml", self._folder) as address,
+            prometheus.as_shipped(self._folder, targets, alerts_to=address, holds=HOLDS) as server,
+        ):
+            poll(lambda: server.query(SPENT), what="Prometheus to see what is spent")
+            yield address
 
     def until_told(self, thresholds: list[str]) -> None:
         """Wait until each threshold has been told, by mail and by web hook, in this order and once each."""
         poll(
-            lambda: (
-                self.hook.thresholds("budgets-chat") == thresholds and len(self.mailbox.subjects) == len(thresholds)
-            ),
-            what=f"mail and chat to be told of {thresholds}, not {self.told}",
+            lambda: self.hook.thresholds("budgets-chat", "all-calls") == self.mails("all-calls") == thresholds,
+            what=f"mail and chat to be told of {thresholds}",
         )
 
-    @property
-    def told(self) -> dict[str, list[str]]:
-        found = {name: self.hook.thresholds(name) for name in ("pager", "budgets-chat", "webhook")}
-        return {**found, "mail": list(self.mailbox.subjects)}
+    def mails(self, budget: str) -> list[str]:
+        """The percentages that mails about a budget have in their subjects."""
+        found = [re.fullmatch(rf"Budget {budget} is at (\d+)% of its limit", each) for each in self._mailbox.subjects()]
+        return [each[1] for each in found if each]
 
-
-class Service:
-    """The sample service, as anybody would start theirs."""
-
-    def __init__(self, environ: dict[str, str], folder: Path) -> None:
-        instrument = Path(sys.executable).with_name("opentelemetry-instrument")
-        with (folder / "service.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [instrument, sys.executable, Path(__file__).with_name("service.py")],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env={**os.environ, **environ},
-            )  # fmt: skip
-
-    def call(self, count: int) -> list[dict[str, Any]]:
-        """Make so many calls, and return what became of each."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(f"{count}\n")
-        self._process.stdin.flush()
-        return [json.loads(self._process.stdout.readline()) for _ in range(count)]
-
-    def __enter__(self) -> "Service":
-        return self
-
-    def end(self) -> None:
-        """Let it come to its end, at which its SDK sends what it still holds."""
-        self._process.communicate(timeout=60)
-
-    def __exit__(self, *_exc: object) -> None:
-        self.end()
+    def paces(self, budget: str) -> list[tuple[str, str]]:
+        """Each time that somebody was told of the pace of a budget: by which receiver, by which alert."""
+        told = [each for each in list(self.hook.told) if each.labels.get("budget") == budget]
+        names = [(each.receiver, each.labels["alertname"]) for each in told]
+        return [each for each in names if each[1] in (FAST, SLOW)]
 
 
 @pytest.fixture
 def world(otelcol: Path, tmp_path: Path) -> Iterator[World]:
-    with running_provider() as provider, listening() as hook, Mailbox() as mailbox:
-        yield World(otelcol, tmp_path, provider, hook, mailbox)
+    mailbox = Mailbox()
+    with running_provider() as provider, listening() as hook, receiving(mailbox) as mail_port:
+        yield World(otelcol, tmp_path, provider, hook, (mailbox, mail_port))
 
 
 def test_a_budget_warns_pages_and_refuses_each_once_whatever_is_restarted(world: World) -> None:
@@ -180,21 +117,24 @@ def test_a_budget_warns_pages_and_refuses_each_once_whatever_is_restarted(world:
         exporter = stack.enter_context(world.exporter())
         collector = stack.enter_context(world.collector.start())
         service = stack.enter_context(world.service())
-        with world.alertmanager() as address, world.prometheus(address):
+        with world.watched() as address:
             assert all(each["ok"] for each in service.call(30))  # 75 %
             world.until_told(["75"])
+            poll(lambda: ("pager", FAST) in world.paces("all-calls"), what="the page about the pace")
+            _until_held_back(address, {(SLOW, "all-calls"): FAST, (FAST, "trial"): REACHED, (SLOW, "trial"): REACHED})
             assert all(each["ok"] for each in service.call(6))  # 90 %
             world.until_told(["75", "90"])
             collector.stop()
             stack.enter_context(world.collector.start())
             assert all(each["ok"] for each in service.call(4))  # 100 %
             world.until_told(["75", "90", "100"])
+            _until_held_back(address, ALL_PACES)
             refused = service.call(5)
             exporter.stop()
             stack.enter_context(world.exporter())
             _until_looked_at_again(address)
-        with world.alertmanager() as address, world.prometheus(address):  # both with what they kept
-            poll(lambda: _alerts(address), what="Prometheus to tell Alertmanager again")
+        with world.watched() as address:  # both with what they kept
+            _until_held_back(address, ALL_PACES)
             _until_looked_at_again(address)
             refused += service.call(5)
         service.end()
@@ -202,9 +142,8 @@ def test_a_budget_warns_pages_and_refuses_each_once_whatever_is_restarted(world:
             lambda: found if len(found := entries(world.ledger)) == LIMIT + len(refused) else None,
             what="every call to be in the ledger",
         )
-    assert world.hook.thresholds("budgets-chat") == ["75", "90", "100"]
-    assert world.hook.thresholds("pager") == ["100"]
-    assert [subject.split(" is at ")[1].split("%")[0] for subject in world.mailbox.subjects] == ["75", "90", "100"]
+    assert world.hook.thresholds("budgets-chat", "all-calls") == world.mails("all-calls") == ["75", "90", "100"]
+    assert world.hook.thresholds("pager", "all-calls") == ["100"]
     for each in refused:
         assert (each["ok"], each["kind"], each["status"]) == (False, "APIStatusError", 402)
         assert "all-calls" in each["text"]
@@ -212,18 +151,26 @@ def test_a_budget_warns_pages_and_refuses_each_once_whatever_is_restarted(world:
     assert world.provider.tally()["calls"] == LIMIT
     assert sum(entry["outcome"] == "ok" for entry in kept) == LIMIT
     assert sum(entry["error_type"] == "budget_exceeded" for entry in kept) == len(refused)
+    assert world.paces("trial") == []
+    assert sorted(world.paces("all-calls")) == [(name, FAST) for name in ("budgets-chat", "pager", "webhook")]
 
 
-def _alerts(address: str) -> list[dict[str, Any]]:
-    return json.loads(get(f"http://{address}/api/v2/alerts") or "[]")
+def _until_held_back(address: str, wanted: Mapping[tuple[str, str], str]) -> None:
+    """Wait until Alertmanager holds these back of what it has of paces, each for the alert that is named."""
+
+    def held_back() -> dict[tuple[str, str], str]:
+        found = alertmanager.alerts(address)
+        names = {each["fingerprint"]: each["labels"]["alertname"] for each in found}
+        return {
+            (each["labels"]["alertname"], each["labels"]["budget"]): names[each["status"]["inhibitedBy"][0]]
+            for each in found
+            if each["labels"]["alertname"] in (FAST, SLOW) and each["status"]["state"] == "suppressed"
+        }
+
+    poll(lambda: held_back() == wanted, what=f"{wanted} to be held back")
 
 
 def _until_looked_at_again(address: str) -> None:
     """Wait until Alertmanager has held its groups of alerts against its log of notifications some times more."""
-    before = _flushes(address)
-    poll(lambda: _flushes(address) > before + 8, what="its groups to be looked at some times more")
-
-
-def _flushes(address: str) -> float:
-    lines = (get(f"http://{address}/metrics") or "").splitlines()
-    return sum(float(line.split()[1]) for line in lines if line.startswith("alertmanager_nflog_queries_total"))
+    before = alertmanager.looks(address)
+    poll(lambda: alertmanager.looks(address) > before + 8, what="its groups to be looked at some times more")

@@ -28,6 +28,7 @@ class Collector:
         self.http = f"127.0.0.1:{free_port()}"
         self._health = f"127.0.0.1:{free_port()}"
         self._metrics_port = free_port()
+        self.services = f"127.0.0.1:{free_port()}"
 
     def start(self, *, config: Path = CONFIG, env: Mapping[str, str] | None = None) -> Server:
         """Start the collector and wait until it says that it is well."""
@@ -51,4 +52,5 @@ class Collector:
             "SPANLEDGER_COLLECTOR_HTTP": self.http,
             "SPANLEDGER_COLLECTOR_HEALTH": self._health,
             "SPANLEDGER_COLLECTOR_METRICS_PORT": str(self._metrics_port),
+            "SPANLEDGER_COLLECTOR_SERVICES": self.services,
         }

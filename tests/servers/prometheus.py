@@ -3,14 +3,19 @@
 import json
 import subprocess
 import urllib.parse
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
+
+import yaml
 
 from tests.servers.process import Server, free_port, get, require
 
 PACKAGE = "prometheus"
+SHIPPED = Path(__file__).parents[2] / "dashboards" / "prometheus.yml"
+RULES = SHIPPED.with_name("spanledger.rules.yml")
 
 
 class Prometheus:
@@ -46,6 +51,46 @@ def running(config: Path, folder: Path, *options: str) -> Generator[Prometheus]:
     with Server(command, log=folder / "prometheus.log") as server:
         server.wait_until(lambda: get(f"http://{address}/-/ready"))
         yield Prometheus(server, address)
+
+
+@contextmanager
+def as_shipped(
+    folder: Path,
+    targets: Mapping[str, str],
+    *,
+    alerts_to: str = "",
+    rules: str = "",
+    holds: Mapping[str, str] = MappingProxyType({}),
+) -> Generator[Prometheus]:
+    """Start Prometheus with what is shipped, in seconds instead of minutes.
+
+    `targets` are the addresses of the jobs that are scraped, `alerts_to` is Alertmanager's. `rules` stand for the
+    shipped ones, and `holds` says of alerts how long their expressions must be true here.
+    """
+    config = yaml.safe_load(SHIPPED.read_text())
+    config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    jobs = {job["job_name"]: job for job in config["scrape_configs"]}
+    config["scrape_configs"] = [
+        {**jobs[name], "static_configs": [{"targets": [address]}]} for name, address in targets.items()
+    ]
+    config["alerting"]["alertmanagers"][0]["static_configs"] = [{"targets": [alerts_to] if alerts_to else []}]
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
+    (folder / RULES.name).write_text(_hurried(rules or RULES.read_text(), holds))
+    # What it tells before it knows of Alertmanager is lost, and told again after this time: a minute by default.
+    soon = "--rules.alert.resend-delay=1s"
+    with running(folder / "prometheus.yml", folder, soon) as server:
+        yield server
+
+
+def _hurried(rules: str, holds: Mapping[str, str]) -> str:
+    document = yaml.safe_load(rules)
+    for group in document["groups"]:
+        group["interval"] = "1s"
+        for rule in group["rules"]:
+            if (hold := holds.get(rule.get("alert", ""))) is not None:
+                assert "for" in rule
+                rule["for"] = hold
+    return yaml.safe_dump(document)
 
 
 def promtool(*arguments: str | Path, text: str = "") -> str:

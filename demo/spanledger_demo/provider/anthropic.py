@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from spanledger_demo.provider.cache import Block, Ttl
@@ -183,15 +183,16 @@ def _error_event(failure: Failure) -> bytes:
     return sse(_error(failure), name="error")
 
 
-def _headers(number: int) -> Mapping[str, str]:
-    reset = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def _headers(number: int, used: float) -> Mapping[str, str]:
+    reset = (datetime.now(UTC) + timedelta(seconds=60 * used)).strftime("%Y-%m-%dT%H:%M:%SZ")
     headers = {"request-id": f"req_{number:024x}", "anthropic-organization-id": "00000000-0000-0000-0000-000000000000"}
-    used = {"requests": 1, "input-tokens": 150, "output-tokens": 50, "tokens": 200}
-    for what, each in used.items():
+    takes = {"requests": 1, "input-tokens": 150, "output-tokens": 50, "tokens": 200}
+    for what, each in takes.items():
         limit = REQUESTS_LIMIT if what == "requests" else TOKENS_LIMIT
+        in_use = max(each * (number % REQUESTS_LIMIT), round(used * limit))
         headers |= {
             f"anthropic-ratelimit-{what}-limit": str(limit),
-            f"anthropic-ratelimit-{what}-remaining": str(limit - each * (number % REQUESTS_LIMIT)),
+            f"anthropic-ratelimit-{what}-remaining": str(limit - in_use),
             f"anthropic-ratelimit-{what}-reset": reset,
         }
     return headers

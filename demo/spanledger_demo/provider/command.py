@@ -21,7 +21,7 @@ OPENAI_BASE_URL={url}/v1  OPENAI_API_KEY=any
 ANTHROPIC_BASE_URL={url}  ANTHROPIC_API_KEY=any
 GET  {url}/tally    what was answered, in sums      GET {url}/answers  call by call
 POST {url}/control  {{"next_errors": [429], "error_rate": 0.1, "latency_s": 0.5, "event_interval_s": 0.02,
-                      "next_cuts": [{{"after_events": 3, "how": "close"}}], "cut_rate": 0.1}}
+                      "next_cuts": [{{"after_events": 3, "how": "close"}}], "cut_rate": 0.1, "limits_used": 0.95}}
 Ctrl-C ends it and prints the tally."""
 
 WIDTH_MIN = 160

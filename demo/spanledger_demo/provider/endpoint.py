@@ -49,7 +49,7 @@ def endpoint(wire: Wire, books: Books) -> Callable[[Request], Awaitable[Response
     async def answer(request: Request) -> Response:
         body = await request.body()
         await asyncio.sleep(books.faults.plan.latency_s)
-        headers = dict(wire.headers(next(books.numbers)))
+        headers = dict(wire.headers(next(books.numbers), books.faults.plan.limits_used))
         model, outcome = _decide(wire, books, request, body)
         if isinstance(outcome, Failure):
             return _fail(wire, books, model, outcome, headers)

@@ -23,12 +23,16 @@ class Cut:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaultPlan:
-    """Hold what goes wrong. The rates are shares of all calls, thrown with the provider's seed."""
+    """Hold what goes wrong. The rates are shares of all calls, thrown with the provider's seed.
+
+    `limits_used` is the share of each rate limit that answers say is in use, at least.
+    """
 
     error_rate: float = 0.0
     cut_rate: float = 0.0
     latency_s: float = 0.0
     event_interval_s: float = 0.0
+    limits_used: float = 0.0
     next_errors: tuple[int, ...] = ()
     next_cuts: tuple[Cut, ...] = ()
 
@@ -123,4 +127,4 @@ def _cuts(name: str, value: Any) -> tuple[Cut, ...]:
     return cuts
 
 
-_PARSERS = {"error_rate": _rate, "cut_rate": _rate, "next_errors": _statuses, "next_cuts": _cuts}
+_PARSERS = {"error_rate": _rate, "cut_rate": _rate, "limits_used": _rate, "next_errors": _statuses, "next_cuts": _cuts}

@@ -211,8 +211,13 @@ def _error_event(failure: Failure) -> bytes:
     return sse(error(failure))
 
 
-def headers(number: int) -> Mapping[str, str]:
-    """Give the headers of the answer with that number; each minute's limit is as if it began at the first call."""
+def headers(number: int, used: float) -> Mapping[str, str]:
+    """Give the headers of the answer with that number.
+
+    Each minute's limit is as if it began at the first call, or that share of it were in use.
+    """
+    requests = max(number % REQUESTS_LIMIT, round(used * REQUESTS_LIMIT))
+    tokens = max(200 * (number % REQUESTS_LIMIT), round(used * TOKENS_LIMIT))
     return {
         "x-request-id": f"req_{number:032x}",
         "openai-organization": "org-local",
@@ -220,11 +225,17 @@ def headers(number: int) -> Mapping[str, str]:
         "openai-processing-ms": "12",
         "x-ratelimit-limit-requests": str(REQUESTS_LIMIT),
         "x-ratelimit-limit-tokens": str(TOKENS_LIMIT),
-        "x-ratelimit-remaining-requests": str(REQUESTS_LIMIT - number % REQUESTS_LIMIT),
-        "x-ratelimit-remaining-tokens": str(TOKENS_LIMIT - 200 * (number % REQUESTS_LIMIT)),
-        "x-ratelimit-reset-requests": "6ms",
-        "x-ratelimit-reset-tokens": "0s",
+        "x-ratelimit-remaining-requests": str(REQUESTS_LIMIT - requests),
+        "x-ratelimit-remaining-tokens": str(TOKENS_LIMIT - tokens),
+        "x-ratelimit-reset-requests": _whole_again(requests / REQUESTS_LIMIT),
+        "x-ratelimit-reset-tokens": _whole_again(tokens / TOKENS_LIMIT),
     }
+
+
+def _whole_again(used: float) -> str:
+    """Say how long it takes until nothing of a minute's limit is in use."""
+    wait_ms = round(60_000 * used)
+    return f"{wait_ms}ms" if wait_ms < 1000 else f"{wait_ms / 1000:g}s"
 
 
 def credential(request_headers: Mapping[str, str]) -> str:

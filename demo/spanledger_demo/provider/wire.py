@@ -51,7 +51,7 @@ class Wire:
     events: Callable[[Draft], Iterator[Event]]
     error: Callable[[Failure], Json]
     error_event: Callable[[Failure], bytes]
-    headers: Callable[[int], Mapping[str, str]]
+    headers: Callable[[int, float], Mapping[str, str]]
     credential: Callable[[Mapping[str, str]], str]
 
 

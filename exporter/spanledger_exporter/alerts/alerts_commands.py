@@ -125,7 +125,8 @@ def _because(verdict: "Verdict", to: list[str]) -> str:
     crossed = f"the threshold of {verdict.threshold} % is crossed"
     match verdict.answer:
         case "below":
-            return f"no message: below {min(verdict.state.stored.budget.thresholds, default=0)} %"
+            thresholds = verdict.state.stored.budget.thresholds
+            return f"no message: below {min(thresholds)} %" if thresholds else "no message: it has no thresholds"
         case "told":
             return f"no message: {crossed}, and of it or a higher one there was one in this period, under this limit"
         case "waiting":

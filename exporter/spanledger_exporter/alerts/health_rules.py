@@ -18,15 +18,15 @@ _Rules = tuple[Recording | Alert, ...]
 def health_rules(prefix: str, job: str) -> list[Group]:
     """Return the groups of rules that watch Spanledger itself. `job` is the exporter's in Prometheus."""
     return [
-        Group(f"{prefix}-budget-state", _budget_state(job)),
+        Group(f"{prefix}-budget-state", (*_evaluation(job), *_figures(), *_messages())),
         Group(f"{prefix}-enforcement", _enforcement(job)),
-        Group(f"{prefix}-exporter", _exporter(job)),
+        Group(f"{prefix}-exporter", (*_replicas(job), *_ingest(), *_settings())),
         Group(f"{prefix}-ledger", _ledger()),
         Group(f"{prefix}-collector", _collector()),
     ]
 
 
-def _budget_state(job: str) -> _Rules:
+def _evaluation(job: str) -> _Rules:
     evaluated = "spanledger_budget_last_evaluation_timestamp_seconds"
     return (
         Alert(
@@ -54,6 +54,11 @@ def _budget_state(job: str) -> _Rules:
             description="In the last 15 minutes. Their state stays that of before; the exporter's log says why.",
             dashboard="budgets",
         ),
+    )
+
+
+def _figures() -> _Rules:
+    return (
         Alert(
             name="SpanledgerBudgetAnomaly",
             expr="max by (budget, group) (genai_budget_anomaly_score) >= 1",
@@ -95,6 +100,11 @@ def _budget_state(job: str) -> _Rules:
             "one limit.",
             dashboard="budgets",
         ),
+    )
+
+
+def _messages() -> _Rules:
+    return (
         Alert(
             name="SpanledgerNotificationsFailing",
             expr=expression("""
@@ -182,9 +192,8 @@ def _enforcement(job: str) -> _Rules:
     )
 
 
-def _exporter(job: str) -> _Rules:
+def _replicas(job: str) -> _Rules:
     up = f'up{{job="{job}"}}'
-    requests = "spanledger_requests_total"
     return (
         Alert(
             name="SpanledgerExporterDown",
@@ -205,6 +214,12 @@ def _exporter(job: str) -> _Rules:
             description="Others do, and take its work.",
             dashboard="exporter",
         ),
+    )
+
+
+def _ingest() -> _Rules:
+    requests = "spanledger_requests_total"
+    return (
         Alert(
             name="SpanledgerIngestFailing",
             expr=expression(f"""
@@ -239,6 +254,11 @@ def _exporter(job: str) -> _Rules:
             description="In the last 15 minutes. Their senders drop what was in them.",
             dashboard="exporter",
         ),
+    )
+
+
+def _settings() -> _Rules:
+    return (
         Alert(
             name="SpanledgerReloadFailing",
             expr="sum by (files) (increase(spanledger_reload_failures_total[1h])) > 0",

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Final, Literal, NamedTuple
 
-from spanledger_exporter.budgets.budget import MICRO_USD_PER_USD, Budget, Unit, matches
+from spanledger_exporter.budgets.budget import Budget, Unit, matches
 from spanledger_exporter.budgets.states import BudgetState
-from spanledger_exporter.money import PUSD_PER_USD, usd_text
+from spanledger_exporter.budgets.texts import exact
 
 Answer = Literal["due", "below", "told", "waiting", "unwanted", "over"]
 LATE_S: Final = 86_400
@@ -78,8 +78,7 @@ def key_of(state: BudgetState, threshold: int) -> Key:
 
 def limit_text(budget: Budget) -> str:
     """Return a budget's declared limit, in USD, tokens or calls: `100 usd`."""
-    amount = usd_text(budget.limit * (PUSD_PER_USD // MICRO_USD_PER_USD)) if budget.unit == "usd" else budget.limit
-    return f"{amount} {budget.unit}"
+    return f"{exact(budget.limit, budget.unit)} {budget.unit}"
 
 
 def judge(state: BudgetState, told: Iterable[Told], rules: Rules, now_ns: int) -> Verdict:

@@ -21,7 +21,7 @@ from spanledger_exporter.budgets.budget import (
     UNITS,
     Budget,
 )
-from spanledger_exporter.budgets.periods import KINDS, Period, known_timezone
+from spanledger_exporter.budgets.periods import ALL_ANCHORS, ANCHORS, KINDS, Period, known_timezone
 
 # Any below: what a document holds is not known before it was looked at.
 Document = Mapping[str, Any]
@@ -43,19 +43,9 @@ _DAYS_MAX: Final = 3660
 _FIRST_DAY, _LAST_DAY = date(1970, 1, 1), date(2999, 12, 31)
 PUSD_PER_TOKEN: Final = 10**6
 """One USD for a million tokens is so many pico-USD for one."""
-# What begins a period, by its kind.
-ANCHORS: Final[Mapping[str, tuple[str, ...]]] = {
-    "week": ("weekday",),
-    "month": ("day",),
-    "quarter": ("day", "month"),
-    "year": ("day", "month"),
-    "days": ("days", "since"),
-    "range": ("since", "until"),
-}
-_ALL_ANCHORS: Final = ("weekday", "day", "month", "days", "since", "until")
 KEYS: Final = (
     *("name", "description", "limit_usd", "limit_tokens", "limit_calls", "scope", "per"),
-    *("period", "timezone", *_ALL_ANCHORS, "rollover", "rollover_max_usd", "rollover_max_tokens", "rollover_max_calls"),
+    *("period", "timezone", *ALL_ANCHORS, "rollover", "rollover_max_usd", "rollover_max_tokens", "rollover_max_calls"),
     *("mode", "thresholds", "on_unpriced", "default_rate", "on_unreachable"),
     *("safe_usd", "safe_tokens", "safe_calls"),
 )
@@ -220,9 +210,9 @@ class Reader:
     def _anchors(self, kind: str | None) -> dict[str, Any] | None:
         """Return what begins a period, as far as its kind asks for it."""
         before = len(self.problems)
-        known = _ALL_ANCHORS if kind is None else ANCHORS.get(kind, ())
+        known = ALL_ANCHORS if kind is None else ANCHORS.get(kind, ())
         found: dict[str, Any] = {}
-        for name in [each for each in _ALL_ANCHORS if each in self._said]:
+        for name in [each for each in ALL_ANCHORS if each in self._said]:
             value = self._said.pop(name)
             if name in known:
                 found[name] = self._anchor(name, value)

@@ -8,8 +8,7 @@ from sqlalchemy import Connection, Table, func, select
 from spanledger_exporter.budgets.charges import Place, Sum
 from spanledger_exporter.ledger.insert import add_sums
 from spanledger_exporter.ledger.schema import BUDGET_SUMS, budget_counters, budget_days
-
-_PUSD_PER_MICRO_USD: Final = 10**6
+from spanledger_exporter.money import PUSD_PER_MICRO_USD
 
 
 class Row(NamedTuple):
@@ -50,7 +49,7 @@ def add(connection: Connection, table: Table, moves: Mapping[Row, Sum]) -> None:
     """Add to the rows of a table, and make those that are missing; what is granted stays."""
     granted = (0,) if table is budget_counters else ()
     rows = [  # in one order everywhere, so that two writers can never wait for each other
-        (*key, moved[0], moved[1], moved[2], *divmod(moved[3], _PUSD_PER_MICRO_USD), *granted)
+        (*key, moved[0], moved[1], moved[2], *divmod(moved[3], PUSD_PER_MICRO_USD), *granted)
         for key, moved in sorted(moves.items())
     ]
     add_sums(connection, table, _KEYS[table.name], rows)
@@ -78,4 +77,4 @@ def sum_days(connection: Connection, budget_id: int, since_s: int, until_s: int)
 def sum_of(row: Iterable[int]) -> Sum:
     """Return what the columns `BUDGET_SUMS` of a row say; PostgreSQL sums 64-bit integers into decimals, hence int."""
     calls, tokens, unpriced, micro_usd, rest_pusd = (int(value) for value in row)
-    return Sum(calls, tokens, unpriced, micro_usd * _PUSD_PER_MICRO_USD + rest_pusd)
+    return Sum(calls, tokens, unpriced, micro_usd * PUSD_PER_MICRO_USD + rest_pusd)

@@ -12,7 +12,6 @@ from typing import Any, Final, cast
 
 from spanledger_exporter.budgets.budget import MICRO_USD_PER_USD, THRESHOLDS, Budget
 from spanledger_exporter.budgets.budget_reader import (
-    ANCHORS,
     PUSD_PER_TOKEN,
     RATE_KEYS,
     WEEKDAYS,
@@ -20,7 +19,7 @@ from spanledger_exporter.budgets.budget_reader import (
     Reader,
     shown,
 )
-from spanledger_exporter.budgets.periods import Period
+from spanledger_exporter.budgets.periods import ANCHORS, Period
 from spanledger_exporter.errors import ConfigError
 
 _FIRST_BY_DEFAULT: Final = frozenset({"weekday", "day", "month"})

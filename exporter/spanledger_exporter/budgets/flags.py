@@ -8,10 +8,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from spanledger_exporter.budgets.budget import DIMENSIONS, MODES, ON_UNPRICED, ON_UNREACHABLE, UNITS
-from spanledger_exporter.budgets.periods import KINDS
+from spanledger_exporter.budgets.periods import ALL_ANCHORS, KINDS
 
 Document = dict[str, Any]  # what a document holds is not known before it was looked at
-_ANCHORS: Final = ("weekday", "day", "month", "days", "since", "until")
 
 
 class Field(NamedTuple):
@@ -134,7 +133,7 @@ def _outdated(before: Mapping[str, Any], said: Mapping[str, Any]) -> set[str]:
         others = {f"{kind}_{unit}" for kind in ("limit", "rollover_max", "safe") for unit in {*UNITS} - units}
         found |= others
     if said.get("period", before.get("period")) != before.get("period"):
-        found |= {*_ANCHORS}
+        found |= {*ALL_ANCHORS}
     if said.get("rollover") is False:
         found |= {f"rollover_max_{unit}" for unit in UNITS}
     if said.get("on_unpriced", "rate") != "rate":

@@ -17,6 +17,16 @@ from zoneinfo import ZoneInfo, available_timezones
 
 Kind = Literal["hour", "day", "week", "month", "quarter", "year", "days", "range"]
 KINDS: tuple[str, ...] = get_args(Kind)
+# What begins a period, by its kind: names of the fields of `Period`.
+ANCHORS: Final[Mapping[str, tuple[str, ...]]] = {
+    "week": ("weekday",),
+    "month": ("day",),
+    "quarter": ("day", "month"),
+    "year": ("day", "month"),
+    "days": ("days", "since"),
+    "range": ("since", "until"),
+}
+ALL_ANCHORS: Final = ("weekday", "day", "month", "days", "since", "until")
 QUARTER_S: Final = 900
 _EPOCH_DAY: Final = date(1970, 1, 1)
 _MONTHS: Final[Mapping[str, int]] = {"month": 1, "quarter": 3, "year": 12}

@@ -16,10 +16,10 @@ from spanledger_exporter.budgets.charges import NO_BUDGETS, RATED_TOKENS_MAX, Ch
 from spanledger_exporter.budgets.periods import QUARTER_S, Bounds, Period
 from spanledger_exporter.budgets.scopes import Facets, asks, never_sent
 from spanledger_exporter.ledger.schema import ledger_entries, profiles
+from spanledger_exporter.money import PUSD_PER_MICRO_USD
 from spanledger_exporter.receiving.plausibility import EARLIEST_NS
 
 _NS_PER_S: Final = 10**9
-_PUSD_PER_MICRO_USD: Final = 10**6
 _HISTORY_S: Final = 35 * 86_400
 """How far back the days are counted that forecasts are made from."""
 _PROFILES_NAMED_MAX: Final = 500
@@ -72,7 +72,7 @@ def counted(connection: Connection, stored: Sequence[StoredBudget]) -> dict[Plac
         found = matched.get(profile_id)
         if found is not None:
             calls, input_, output, micro_usd, rest_pusd, rated_input, rated_output = map(int, row[4:])
-            cost = micro_usd * _PUSD_PER_MICRO_USD + rest_pusd
+            cost = micro_usd * PUSD_PER_MICRO_USD + rest_pusd
             moved = [calls, input_ + output, cost, rated_input, rated_output]
             charges.add_sums(found, (base_s + int(bucket) * grain_s) // QUARTER_S, user, session, moved)
     return charges.summed()
@@ -124,8 +124,8 @@ def _sums(
     figures = (
         input_,
         output,
-        cost // _PUSD_PER_MICRO_USD,
-        cost % _PUSD_PER_MICRO_USD,
+        cost // PUSD_PER_MICRO_USD,
+        cost % PUSD_PER_MICRO_USD,
         _least(input_, RATED_TOKENS_MAX),
         _least(output, RATED_TOKENS_MAX),
     )

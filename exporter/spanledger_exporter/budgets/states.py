@@ -46,7 +46,7 @@ from spanledger_exporter.budgets.sums import (
     used_groups,
 )
 from spanledger_exporter.ledger.schema import rollup_hours
-from spanledger_exporter.money import PUSD_PER_USD
+from spanledger_exporter.money import PUSD_PER_MICRO_USD
 
 GROUPS_MAX: Final = 1000
 STATES_MAX: Final = 10_000
@@ -281,7 +281,7 @@ class _Reading:
     def _calls_left(self, stored: StoredBudget, group: str, remaining: int) -> CallsLeft | None:
         if stored.budget.unit == "calls":
             return CallsLeft(remaining, remaining, remaining, "high", 0) if remaining > 0 else _NO_CALLS_LEFT
-        scale = PUSD_PER_USD // MICRO_USD_PER_USD if stored.budget.unit == "usd" else 1
+        scale = PUSD_PER_MICRO_USD if stored.budget.unit == "usd" else 1
         return calls_left(remaining * scale, self._recent.get((stored.budget_id, group), ()))
 
 

@@ -31,10 +31,9 @@ from spanledger_exporter.budgets.counters import sum_of
 from spanledger_exporter.budgets.periods import Bounds
 from spanledger_exporter.leases.sweep import unaccounted
 from spanledger_exporter.ledger.schema import BUDGET_SUMS, budget_counters, budget_days, budget_leases
-from spanledger_exporter.money import PUSD_PER_USD
+from spanledger_exporter.money import PUSD_PER_MICRO_USD
 
 _TOGETHER_MAX: Final = 500
-_PUSD_PER_MICRO_USD: Final = PUSD_PER_USD // 10**6
 _Piece = TypeVar("_Piece")
 Key = tuple[int, str]
 """A budget's number, and the group."""
@@ -50,7 +49,7 @@ class Counter(NamedTuple):
 def amount_of(counted: Sum, unit: Unit) -> int:
     """Return what counts towards a limit; less than a micro-USD does not."""
     if unit == "usd":
-        return counted.cost_pusd // _PUSD_PER_MICRO_USD
+        return counted.cost_pusd // PUSD_PER_MICRO_USD
     return counted.tokens if unit == "tokens" else counted.calls
 
 
@@ -145,7 +144,7 @@ def _of_groups(
 
 def _amount(table: FromClause, unit: Unit) -> ColumnElement[int]:
     if unit == "usd":
-        return table.c.cost_micro_usd + table.c.cost_rest_pusd // _PUSD_PER_MICRO_USD
+        return table.c.cost_micro_usd + table.c.cost_rest_pusd // PUSD_PER_MICRO_USD
     return table.c.tokens if unit == "tokens" else table.c.calls
 
 

@@ -7,7 +7,7 @@ unit: `limit_usd`, `spent_usd`, ... or `limit_tokens`; what is not known is null
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, cast
+from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 from spanledger_exporter.budgets.anomalies import Anomaly
@@ -15,16 +15,15 @@ from spanledger_exporter.budgets.budget import MICRO_USD_PER_USD, Budget, Stored
 from spanledger_exporter.budgets.document import group_text, to_document
 from spanledger_exporter.budgets.periods import utc_text
 from spanledger_exporter.budgets.states import BudgetState
-from spanledger_exporter.money import PUSD_PER_USD, usd_text
+from spanledger_exporter.money import PUSD_PER_MICRO_USD, usd_text
 
 Document = dict[str, Any]
-_PUSD_PER_MICRO_USD: Final = PUSD_PER_USD // MICRO_USD_PER_USD
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
 
 
 def exact(amount: int, unit: str) -> str | int:
     """Return an amount as JSON has it: USD as decimal text, tokens and calls as whole numbers."""
-    return usd_text(amount * _PUSD_PER_MICRO_USD) if unit == "usd" else amount
+    return usd_text(amount * PUSD_PER_MICRO_USD) if unit == "usd" else amount
 
 
 def amount_text(amount: float, unit: str) -> str:
@@ -33,7 +32,7 @@ def amount_text(amount: float, unit: str) -> str:
     if unit != "usd":
         return f"{whole:,}"
     if abs(whole) < MICRO_USD_PER_USD:
-        return usd_text(whole * _PUSD_PER_MICRO_USD)
+        return usd_text(whole * PUSD_PER_MICRO_USD)
     sign, cents = "-" if whole < 0 else "", abs(whole) // (MICRO_USD_PER_USD // 100)
     return f"{sign}{cents // 100:,}.{cents % 100:02d}"
 

@@ -19,6 +19,7 @@ from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, insert,
 from spanledger_exporter.budgets.budget import Unit
 from spanledger_exporter.ledger.insert import insert_ignore
 from spanledger_exporter.ledger.schema import BUDGET_SUMS, budget_counters, budget_leases
+from spanledger_exporter.money import PUSD_PER_MICRO_USD
 
 TTL_S: Final = 300
 """How long a lease is good that its process says nothing of."""
@@ -34,7 +35,6 @@ came, somebody released it, or its period is over.
 """
 NO_LIMIT: Final = 2**62
 _NS_PER_S: Final = 10**9
-_PUSD_PER_MICRO_USD: Final = 10**6
 _PAGE: Final = 200
 
 
@@ -59,7 +59,7 @@ class Counter(NamedTuple):
     def spent(self, unit: Unit) -> int:
         """Return what was spent, and no less: a part of a micro-USD counts as a whole one."""
         if unit == "usd":
-            return self.cost_micro_usd - -self.cost_rest_pusd // _PUSD_PER_MICRO_USD
+            return self.cost_micro_usd - -self.cost_rest_pusd // PUSD_PER_MICRO_USD
         return self.tokens if unit == "tokens" else self.calls
 
 
@@ -250,7 +250,7 @@ _LEASED: Final = budget_counters.c.leased
 _SPENT: Final[Mapping[Unit, ColumnElement[int]]] = {
     "usd": budget_counters.c.cost_micro_usd
     # Rounded up; `//` of SQLAlchemy is the integer division of both databases.
-    + (budget_counters.c.cost_rest_pusd + (_PUSD_PER_MICRO_USD - 1)) // _PUSD_PER_MICRO_USD,
+    + (budget_counters.c.cost_rest_pusd + (PUSD_PER_MICRO_USD - 1)) // PUSD_PER_MICRO_USD,
     "tokens": budget_counters.c.tokens,
     "calls": budget_counters.c.calls,
 }

@@ -32,6 +32,7 @@ from spanledger_exporter.leases.messages import (
     Want,
 )
 from spanledger_exporter.leases.owners import LeaseOwners
+from spanledger_exporter.money import PUSD_PER_MICRO_USD
 
 Payer = tuple[str | None, str | None, str | None]
 RatesOf = Callable[[str | None, str | None, Payer, int], Rates]
@@ -42,7 +43,6 @@ _SLICE_PARTS: Final = 10
 _SKEW_S_MAX: Final = 24 * 3600
 """How far a process's clock may be off: the ledger takes no span that is further in the future."""
 _BOOKS: Final = 10**6
-_PUSD_PER_MICRO_USD: Final = 10**6
 _GROUP_CHARS_MAX: Final = 256
 _NS_PER_S: Final = 10**9
 
@@ -86,7 +86,7 @@ class _Wanted(NamedTuple):
     def _usd_micro(self) -> int:
         rates, want = self.rates, self.want
         one_pusd = rates.input_pusd * want.input_tokens + rates.output_pusd * want.output_tokens + rates.request_pusd
-        return -(-one_pusd // _PUSD_PER_MICRO_USD) * want.calls
+        return -(-one_pusd // PUSD_PER_MICRO_USD) * want.calls
 
 
 class Lender:

@@ -27,10 +27,10 @@ from spanledger_exporter.ledger.schema import (
     rollup_minutes,
 )
 from spanledger_exporter.ledger.state import count_commit, floor_ns, raise_budgets_revision
+from spanledger_exporter.money import PUSD_PER_MICRO_USD
 
 _NS_PER_S: Final = 10**9
 _DAY_S: Final = 86_400
-_PUSD_PER_MICRO_USD: Final = 10**6
 _MINUTES_CHECKED_S: Final = 47 * 3600
 """They are kept for 48 hours; what is older may be gone already."""
 _SHOWN_MAX: Final = 20
@@ -151,7 +151,7 @@ def _differences(connection: Connection, grain: _Grain, since_s: int, until_s: i
     both = union_all(_rebuilt(grain, since_s, until_s), kept).subquery()
     sums = {name: func.sum(both.c[name]) for name in ROLLUP_SUMS}
     differ = [sums[name] != 0 for name in ROLLUP_SUMS if not name.startswith("cost_")]
-    money = sums["cost_micro_usd"] * _PUSD_PER_MICRO_USD + sums["cost_rest_pusd"] != 0
+    money = sums["cost_micro_usd"] * PUSD_PER_MICRO_USD + sums["cost_rest_pusd"] != 0
     query = (
         select(*(both.c[name] for name in names), *sums.values())
         .group_by(*(both.c[name] for name in names))
@@ -176,8 +176,8 @@ def _rebuilt(grain: _Grain, since_s: int, until_s: int) -> Any:  # Select of a r
         read,
         _least(func.coalesce(here.cache_write_tokens, 0), input_ - read),
         _least(func.coalesce(here.reasoning_tokens, 0), output),
-        cost // _PUSD_PER_MICRO_USD,
-        cost % _PUSD_PER_MICRO_USD,
+        cost // PUSD_PER_MICRO_USD,
+        cost % PUSD_PER_MICRO_USD,
     )
     sums = (func.sum(figure).label(name) for name, figure in zip(ROLLUP_SUMS, figures, strict=True))
     return (
@@ -252,7 +252,7 @@ def _check_file(connection: Connection) -> Iterator[Finding]:
 
 
 def _difference_text(grain: _Grain, row: Mapping[str, int]) -> str:
-    money = row["cost_micro_usd"] * _PUSD_PER_MICRO_USD + row["cost_rest_pusd"]
+    money = row["cost_micro_usd"] * PUSD_PER_MICRO_USD + row["cost_rest_pusd"]
     figures = {name: row[name] for name in ROLLUP_SUMS[:-2]} | {"cost_pusd": money}
     said = ", ".join(f"{name} {-figure:+}" for name, figure in figures.items() if figure)
     return f"{_time(row[grain.time])}, cell {row['cell_id']}: the sums differ from the entries by {said}"

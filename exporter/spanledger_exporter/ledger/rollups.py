@@ -15,12 +15,12 @@ from spanledger_exporter.ledger.cells import Cell
 from spanledger_exporter.ledger.insert import add_sums
 from spanledger_exporter.ledger.profiles import Numbered
 from spanledger_exporter.ledger.schema import DIMENSIONS, ROLLUP_SUMS, cells, rollup_hours, rollup_minutes
+from spanledger_exporter.money import PUSD_PER_MICRO_USD
 from spanledger_exporter.records import PricedRecord, Usage
 
 _NS_PER_S = 10**9
 _NS_PER_MINUTE = 60 * _NS_PER_S
 _MINUTES_KEPT_S = 48 * 3600
-_PUSD_PER_MICRO_USD = 10**6
 
 
 class Sums(NamedTuple):
@@ -170,9 +170,9 @@ def read_totals(connection: Connection) -> dict[Cell, Sums]:
 def sums_of_row(row: Iterable[int]) -> Sums:
     """Return the sums of a row of `ROLLUP_SUMS` columns; PostgreSQL sums 64-bit integers into decimals, hence int()."""
     *counts, micro_usd, rest_pusd = (int(value) for value in row)
-    return Sums._make([*counts, micro_usd * _PUSD_PER_MICRO_USD + rest_pusd])
+    return Sums._make([*counts, micro_usd * PUSD_PER_MICRO_USD + rest_pusd])
 
 
 def _row(sums: Sums) -> tuple[int, ...]:
     """Return sums in the order of `ROLLUP_SUMS`."""
-    return (*sums[:-1], *divmod(sums.cost_pusd, _PUSD_PER_MICRO_USD))
+    return (*sums[:-1], *divmod(sums.cost_pusd, PUSD_PER_MICRO_USD))

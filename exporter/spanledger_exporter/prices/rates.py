@@ -5,7 +5,8 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-_PUSD_PER_USD = 10**12
+from spanledger_exporter.money import PUSD_PER_USD
+
 # What a price covers, which its key's ending says; times are counted in milliseconds.
 _UNITS_PER_PRICE = (
     ("_mtok", 10**6),
@@ -63,11 +64,11 @@ def rates_of(prices: Mapping[str, Any]) -> dict[str, Rate]:
 
 def usd_per_unit_text(rate_pusd: Pusd) -> str:
     """Return a rate as decimal text in USD; its decimals end for every price but a few by the hour."""
-    return f"{Decimal(rate_pusd.numerator) / rate_pusd.denominator / _PUSD_PER_USD:f}"
+    return f"{Decimal(rate_pusd.numerator) / rate_pusd.denominator / PUSD_PER_USD:f}"
 
 
 def _pusd(usd: str, per: int) -> Pusd:
-    return _whole(Fraction(usd) * _PUSD_PER_USD / per)
+    return _whole(Fraction(usd) * PUSD_PER_USD / per)
 
 
 def _whole(value: Pusd) -> Pusd:

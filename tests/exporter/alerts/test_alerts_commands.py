@@ -111,6 +111,16 @@ def test_a_dry_run_says_what_would_be_sent_and_why_the_rest_is_not(filled: str) 
     assert len(lines("--ledger", filled)) == 3  # nothing was made by it
 
 
+def test_of_a_budget_without_thresholds_a_dry_run_says_that_it_has_none(ledger_url: str, book: PriceBook) -> None:
+    with closing(open_database(ledger_url)) as database:
+        BudgetShelf(database).set(Budget(name="quiet", limit=1, unit="calls", thresholds=()), "a test")
+        ledger = Ledger(database, cells_max=100)
+        ledger.keep_book(book)
+        ledger.append([priced(book, end_ns=time.time_ns())])
+    (said,) = lines("--dry-run", "--ledger", ledger_url)
+    assert said == "quiet: 100 % of 1 calls spent; no message: it has no thresholds"
+
+
 def test_an_empty_ledger_says_so(ledger_url: str) -> None:
     open_database(ledger_url).close()
     assert lines("--ledger", ledger_url) == ["no messages about budgets"]
