@@ -14,7 +14,9 @@ from spanledger_exporter.budgets.states import BudgetState, read_group_counts
 from spanledger_exporter.ledger.database import Database
 from spanledger_exporter.ledger.schema import budget_leases
 from spanledger_exporter.prices.price_book import PriceBook
+from spanledger_exporter.records import Usage
 from tests.exporter.budgets.budgets import DAY_NS, HOUR_NS, call, daily, declare, ledger_of, states_of
+from tests.exporter.calls import priced
 
 # A Wednesday, at noon.
 NOW_NS = int(datetime(2026, 11, 18, 12, tzinfo=UTC).timestamp()) * 10**9
@@ -57,6 +59,24 @@ def test_calls_of_unknown_price_are_counted_apart(database: Database, book: Pric
     ledger_of(database, book, [unknown], now_ns=NOW_NS)
     state = one(database)
     assert (state.spent, state.calls, state.unpriced_calls, state.calls_left) == (0, 1, 1, None)
+
+
+def test_calls_that_cost_nothing_are_among_those_that_others_are_expected_to_be_like(
+    database: Database, book: PriceBook
+) -> None:
+    """But for those of which nothing is known, and those that a budget refused."""
+    usd, tokens = {"name": "a", "limit_usd": 100}, {"name": "b", "limit_tokens": 4 * TEN_USD}
+    declare(database, usd, tokens, now_ns=NOW_NS)
+    nothing = {"usage_status": "none", "outcome": "error"}
+    calls = [
+        call(book, NOW_NS - HOUR_NS, tokens=TEN_USD),
+        *(call(book, NOW_NS - HOUR_NS, tokens=0) for _ in range(3)),
+        priced(book, end_ns=NOW_NS, usage=Usage(), **nothing),
+        priced(book, end_ns=NOW_NS, usage=Usage(0, 0), error_type="budget_exceeded", **nothing),
+    ]
+    ledger_of(database, book, calls, now_ns=NOW_NS)
+    left = [state.calls_left for state in states_of(database, NOW_NS)]
+    assert left == [CallsLeft(35, 35, None, "low", 4), CallsLeft(12, 12, None, "low", 4)]
 
 
 def test_the_end_of_the_month_is_as_the_last_days_were(database: Database, book: PriceBook) -> None:
