@@ -15,7 +15,7 @@ from sqlalchemy import Connection, func, select
 
 from spanledger_exporter.budgets.anomalies import HISTORY_DAYS, Anomaly, judge
 from spanledger_exporter.budgets.anomaly_causes import causes
-from spanledger_exporter.budgets.budget import MICRO_USD_PER_USD, Budget, StoredBudget
+from spanledger_exporter.budgets.budget import MICRO_USD_PER_USD, Budget, StoredBudget, effective_limit
 from spanledger_exporter.budgets.calls_left import CallsLeft, calls_left
 from spanledger_exporter.budgets.charges import Sum
 from spanledger_exporter.budgets.days import ahead_of, days_before, periods_before, stretches, today_of
@@ -38,7 +38,6 @@ from spanledger_exporter.budgets.sums import (
     Key,
     amount_of,
     batches,
-    effective_limit,
     group_counts,
     read_counters,
     read_periods,
