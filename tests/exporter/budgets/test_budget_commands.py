@@ -377,6 +377,11 @@ def test_the_pace_of_the_first_minutes_stops_nobody(run: Run, ledger_url: str, b
     database.close()
     done = run("check", "--forecast")
     assert (done.status, done.out) == (0, "ok   year: 1 % of 100 calls spent\n")
+    assert "too early" in run().out
+    lines = run("show", "year").out.splitlines()
+    unknown = [line[:15].strip() for line in lines if line.endswith("unknown: too early")]
+    assert unknown == ["daily average", "projected", "runs out"]
+    assert run("show", "year", "--json").json["states"][0]["forecast"] is None
 
 
 def test_check_finds_groups_beyond_those_that_it_lists(run: Run, ledger_url: str, book: PriceBook) -> None:

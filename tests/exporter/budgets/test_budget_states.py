@@ -100,6 +100,23 @@ def test_a_limit_that_will_be_reached_says_when(database: Database, book: PriceB
     assert state.forecast.middle > state.limit
 
 
+@pytest.mark.parametrize(("kind", "earlier_ns"), [("month", DAY_NS), ("day", DAY_NS), ("hour", HOUR_NS)])
+def test_nothing_is_expected_before_a_first_day_or_hour_is_over(
+    database: Database, book: PriceBook, kind: str, earlier_ns: int
+) -> None:
+    """The pace of the first minutes would be a multiple of what anybody spends; what has run out has, though."""
+    now_ns = NOW_NS + HOUR_NS // 2
+    documents = ({"name": name, "limit_usd": limit, "period": kind} for name, limit in (("a", 1000), ("b", 10)))
+    declare(database, *documents, now_ns=now_ns)
+    ledger = ledger_of(database, book, [call(book, now_ns - 60 * 10**9, tokens=TEN_USD)], now_ns=now_ns)
+    wide, tight = states_of(database, now_ns)
+    assert wide.too_early
+    assert (wide.forecast, wide.run_out_s, wide.daily_average) == (None, None, None)
+    assert (tight.forecast, tight.run_out_s) == (None, now_ns // 10**9)
+    ledger.append([call(book, now_ns - earlier_ns, tokens=1_666_667)])
+    assert not states_of(database, now_ns)[0].too_early
+
+
 def test_a_limit_that_was_reached_has_run_out(database: Database, book: PriceBook) -> None:
     declare(database, {"name": "company", "limit_usd": 5}, now_ns=NOW_NS)
     ledger_of(database, book, [call(book, NOW_NS - HOUR_NS, tokens=TEN_USD)], now_ns=NOW_NS)
@@ -131,7 +148,7 @@ def test_an_hour_is_forecast_from_the_hours_before(database: Database, book: Pri
     (state,) = states_of(database, now_ns)
     assert (state.bounds.end_s - state.bounds.start_s, state.spent) == (3600, 6)
     assert state.forecast == Forecast(12, 12, 12, "hours", 5)
-    assert state.daily_average == 288  # the ledger began five and a half hours ago
+    assert state.daily_average is None  # the ledger began five and a half hours ago
 
 
 def test_what_the_last_period_left_is_added_to_the_limit(database: Database, book: PriceBook) -> None:
