@@ -108,6 +108,18 @@ def effective_limit(budget: Budget, spent_before: int | None) -> int:
     return budget.limit + min(max(0, budget.limit - spent_before), most)
 
 
+def unheeded(budget: Budget) -> list[str]:
+    """Return what a budget says that nothing ever asks it for, and why."""
+    refuses = ['on_unpriced = "refuse"'] if budget.on_unpriced == "refuse" else []
+    if budget.mode == "hard":
+        return [f"{each} is for a limit in USD; calls of any price pass" for each in refuses if budget.unit != "usd"]
+    unreachable = f'on_unreachable = "{budget.on_unreachable}"'
+    if budget.on_unreachable == "safe":
+        unreachable += f" with safe_{budget.unit}"
+    said = [*([unreachable] if budget.on_unreachable != "open" else []), *refuses]
+    return [f'{each} is for mode = "hard"; a soft budget lets every call pass' for each in said]
+
+
 def matches(patterns: tuple[str, ...], *values: str | None) -> bool:
     """Tell whether one of the values is one of the names; a value that was not reported is the empty text."""
     return any(_matches(pattern, value or "") for pattern in patterns for value in values)

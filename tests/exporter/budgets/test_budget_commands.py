@@ -103,6 +103,17 @@ def test_a_budget_is_made_changed_and_removed_and_all_of_it_is_recorded(run: Run
     assert all(change["by"] for change in changes)
 
 
+def test_what_a_soft_budget_does_not_heed_is_said_on_stderr(run: Run) -> None:
+    said = 'spanledger: b: on_unpriced = "refuse" is for mode = "hard"; a soft budget lets every call pass\n'
+    for done in (
+        run("set", "b", "--limit-usd", "100", "--on-unpriced", "refuse", "--dry-run", "--json"),
+        run("set", "b", "--limit-usd", "100", "--on-unpriced", "refuse"),
+        run("check"),
+    ):
+        assert (done.status, done.err) == (0, said)
+    assert run("set", "b", "--mode", "hard").err == run("check", "b").err == ""
+
+
 def test_every_flag_is_a_key_of_the_document(run: Run) -> None:
     done = run(
         *("set", "b", "--limit-usd", "100", "--per", "team,user", "--period", "quarter", "--day", "15", "--month", "2"),
