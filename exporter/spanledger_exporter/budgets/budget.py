@@ -96,6 +96,30 @@ class StoredBudget(NamedTuple):
     counted_from_s: int
 
 
+def effective_limit(budget: Budget, spent_before: int | None) -> int:
+    """Return a period's limit, with what the period before left where the budget rolls that over.
+
+    `spent_before` is `None` where that period was not counted: what is not known leaves nothing. What leases of it hold
+    is among it, for it may be spent yet, in that period.
+    """
+    if not budget.rollover or spent_before is None:
+        return budget.limit
+    most = budget.limit if budget.rollover_max is None else budget.rollover_max
+    return budget.limit + min(max(0, budget.limit - spent_before), most)
+
+
+def unheeded(budget: Budget) -> list[str]:
+    """Return what a budget says that nothing ever asks it for, and why."""
+    refuses = ['on_unpriced = "refuse"'] if budget.on_unpriced == "refuse" else []
+    if budget.mode == "hard":
+        return [f"{each} is for a limit in USD; calls of any price pass" for each in refuses if budget.unit != "usd"]
+    unreachable = f'on_unreachable = "{budget.on_unreachable}"'
+    if budget.on_unreachable == "safe":
+        unreachable += f" with safe_{budget.unit}"
+    said = [*([unreachable] if budget.on_unreachable != "open" else []), *refuses]
+    return [f'{each} is for mode = "hard"; a soft budget lets every call pass' for each in said]
+
+
 def matches(patterns: tuple[str, ...], *values: str | None) -> bool:
     """Tell whether one of the values is one of the names; a value that was not reported is the empty text."""
     return any(_matches(pattern, value or "") for pattern in patterns for value in values)

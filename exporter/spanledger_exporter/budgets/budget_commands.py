@@ -14,7 +14,7 @@ from spanledger_exporter.config import SETTINGS
 from spanledger_exporter.errors import LedgerError
 
 if TYPE_CHECKING:
-    from spanledger_exporter.budgets.budget import StoredBudget
+    from spanledger_exporter.budgets.budget import Budget, StoredBudget
     from spanledger_exporter.budgets.states import BudgetState
     from spanledger_exporter.ledger.database import Database
 
@@ -187,6 +187,7 @@ def _set(arguments: argparse.Namespace) -> int:
         changed = before != to_document(budget)
         if not arguments.dry_run:
             changed = shelf.set(budget, _who())
+    _warn([budget])
     after = to_document(budget)
     if arguments.json:
         print_json({"changed": changed, "dry_run": arguments.dry_run, "before": before, "after": after})
@@ -234,6 +235,7 @@ def _check(arguments: argparse.Namespace) -> int:
     from spanledger_exporter.budgets.check import check, check_document, check_text, due
 
     found = _read(arguments, arguments.names, at=(arguments.at,))
+    _warn(each.budget for each in found.stored)
     checked = check(found.states, arguments.at, forecast=arguments.forecast)
     messages = None
     if arguments.dry_run:
@@ -336,6 +338,15 @@ def _count(text: str) -> int:
             f"{text!r} is no number of groups; write a whole number from 1 to {_GROUPS_MAX}"
         )
     return int(text)
+
+
+def _warn(budgets: "Iterable[Budget]") -> None:
+    """Tell of what budgets say that nothing asks them for, beside the results."""
+    from spanledger_exporter.budgets.budget import unheeded
+
+    for budget in budgets:
+        for text in unheeded(budget):
+            sys.stderr.write(f"spanledger: {budget.name}: {text}\n")
 
 
 def _say(lines: Iterable[str]) -> None:

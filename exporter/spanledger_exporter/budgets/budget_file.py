@@ -11,7 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, cast
 
-from spanledger_exporter.budgets.budget import BUDGETS_MAX, Budget
+from spanledger_exporter.budgets.budget import BUDGETS_MAX, Budget, unheeded
 from spanledger_exporter.budgets.document import from_document
 from spanledger_exporter.errors import ConfigError, SpanledgerError
 
@@ -67,7 +67,7 @@ class BudgetFile:
     """A file of budgets that may change while the exporter runs; `sync` takes over what it declares.
 
     What cannot be used changes nothing, which is logged, and `failed` is called; so is what cannot be taken over now,
-    and that is tried again with the next look.
+    and that is tried again with the next look. What a budget says and never heeds is logged, too.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class BudgetFile:
             UnavailableError: the ledger does not answer.
         """
         seen = self._version()
-        self._sync(read(self._path))
+        self._take_over()
         self._seen = seen
 
     def refresh(self) -> None:
@@ -95,7 +95,7 @@ class BudgetFile:
         if seen == self._seen:
             return
         try:
-            self._sync(read(self._path))
+            self._take_over()
         except ConfigError as exc:
             _logger.error("%s; the budgets stay as they were", exc)
             self._failed()
@@ -105,6 +105,13 @@ class BudgetFile:
         else:
             _logger.info("the budgets are now those of %s", self._path)
         self._seen = seen
+
+    def _take_over(self) -> None:
+        budgets = read(self._path)
+        self._sync(budgets)
+        for budget in budgets:
+            for text in unheeded(budget):
+                _logger.warning("%s: [[budget]] %s: %s", self._path, budget.name, text)
 
     def _version(self) -> tuple[int, int, int] | None:
         try:

@@ -13,7 +13,7 @@ from spanledger_exporter.budgets.budget import Budget, StoredBudget
 from spanledger_exporter.budgets.periods import QUARTER_S, Period
 from spanledger_exporter.budgets.scopes import Facets, PersonalTarget, Scopes, Target, asks, facets_of, never_sent
 from spanledger_exporter.receiving.plausibility import EARLIEST_NS
-from spanledger_exporter.records import PricedRecord
+from spanledger_exporter.records import PricedRecord, UsageRecord
 
 _NS_PER_QUARTER: Final = QUARTER_S * 10**9
 _PROFILES_KNOWN_MAX: Final = 50_000
@@ -199,6 +199,8 @@ class Charges:
         # that count at a default rate.
         self._shared: dict[tuple[_Shared, int], list[int]] = {}
         self._own: dict[tuple[_Personal, int, str | None, str | None], list[int]] = {}
+        self.under_leases: list[tuple[PricedRecord, int]] = []
+        """Calls that name leases: 1 with each that was added, -1 with each that was taken away."""
 
     def add(self, profile_id: int, priced: PricedRecord, figures: Sequence[int]) -> None:
         """Add a call, whose `figures` are those of a rollup."""
@@ -215,6 +217,8 @@ class Charges:
             _move(sums, 1, input_, output, figures[6], shared.unpriced)
         if personal is not None:
             self._add_own(personal, quarter, record.user_id, record.session_id, (1, input_, output, figures[6]))
+        if record[15]:
+            self.under_leases.append((priced, 1))
 
     def take_away(self, profile_id: int, priced: PricedRecord, figures: Sequence[int]) -> None:
         """Take a call away from where it was added."""
@@ -227,6 +231,8 @@ class Charges:
             _move(self._shared.setdefault((shared, quarter), [0, 0, 0, 0, 0]), *moved, shared.unpriced)
         if personal is not None:
             self._add_own(personal, quarter, record.user_id, record.session_id, moved)
+        if record[15]:
+            self.under_leases.append((priced, -1))
 
     def add_sums(self, matched: Matched, quarter: int, user: str | None, session: str | None, sums: list[int]) -> None:
         """Add calls that were summed up before: calls, tokens, cost, and rated tokens of input and output."""
@@ -265,6 +271,9 @@ class Charges:
                 share = _Share(target.stored.budget_id, group, rates)
                 _charge(found, (share,), *place, sums, unpriced=personal.unpriced)
         return {place: moved for place, moved in found.items() if any(moved)}
+
+
+assert UsageRecord._fields[15] == "leases", "it is read by position: every call comes here"
 
 
 def charges_of(rules: Rules, profile_id: int, priced: PricedRecord, figures: Sequence[int]) -> dict[Place, Sum]:

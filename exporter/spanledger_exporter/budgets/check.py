@@ -45,7 +45,7 @@ _SAID: Final[Mapping[Answer, str]] = {
 def check(states: Iterable[BudgetState], percent: int, *, forecast: bool) -> list[Checked]:
     """Return of each state whether it is over so many percent of its limit; a period that is not running is not.
 
-    A forecast that rests on no whole day, or hour, stops nobody: it is the pace of the first minutes.
+    The pace of the first minutes stops nobody: before a day, or hour, is over there is no forecast.
     """
     return [
         Checked(
@@ -54,7 +54,6 @@ def check(states: Iterable[BudgetState], percent: int, *, forecast: bool) -> lis
             forecast
             and state.running
             and state.forecast is not None
-            and state.forecast.days > 0
             and state.forecast.middle * 100 >= state.limit * percent,
         )
         for state in states

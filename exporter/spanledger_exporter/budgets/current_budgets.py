@@ -4,8 +4,6 @@ They are read when others have changed the ledger, within the transaction that c
 counts what is there, and from the next commit on every writer counts what comes.
 """
 
-from collections.abc import Sequence
-
 from sqlalchemy import Connection
 
 from spanledger_exporter.budgets import counters
@@ -16,7 +14,6 @@ from spanledger_exporter.leases import leases
 from spanledger_exporter.leases.leases import CounterKey, Move
 from spanledger_exporter.leases.settling import settle
 from spanledger_exporter.ledger.state import budgets_revision
-from spanledger_exporter.records import PricedRecord
 
 
 class CurrentBudgets:
@@ -45,8 +42,8 @@ class CurrentBudgets:
         """Return what gathers the charges of one transaction; `None` where there are no budgets."""
         return None if self.rules is None else Charges(self.rules)
 
-    def write(self, connection: Connection, charges: Charges | None, under_leases: Sequence[PricedRecord] = ()) -> None:
-        """Move the counters by what a transaction charges, and settle the leases of calls that are new."""
+    def write(self, connection: Connection, charges: Charges | None) -> None:
+        """Move the counters by what a transaction charges, and settle the leases of its calls by the same."""
         if charges is None or self.rules is None:
             return
         moves = charges.summed()
@@ -54,12 +51,13 @@ class CurrentBudgets:
         if folded:
             self.folded += sum(place[:3] in folded for place in moves)
             moves = into_other(moves, folded, self.rules.budgets)
-        settled = settle(connection, under_leases, self.rules.budgets) if under_leases else {}
+        moved = charges.under_leases
+        settled = settle(connection, moved, self.rules.budgets) if moved else {}
         if settled and connection.dialect.name == "postgresql":
             # All of them in their order, those that are yet to be made among them: who grants leases locks some, too.
-            moved = {CounterKey(*place[:3]) for place in moves}
-            there = leases.counters(connection, moved, lock=False)
-            leases.lock(connection, moved | settled.keys(), moved - there.keys())
+            charged = {CounterKey(*place[:3]) for place in moves}
+            there = leases.counters(connection, charged, lock=False)
+            leases.lock(connection, charged | settled.keys(), charged - there.keys())
         counters.write(connection, moves)
         leases.move(connection, {key: Move(amount) for key, amount in settled.items()})
 

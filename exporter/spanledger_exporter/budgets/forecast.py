@@ -63,6 +63,11 @@ class Expectation(NamedTuple):
     shares: tuple[float, ...] = (1.0,) * 8
     drift: float = 0.0
 
+    @property
+    def is_known(self) -> bool:
+        """Whether it rests on a day, or hour, that is over: of a beginning alone nobody knows whether that goes on."""
+        return self.days > 0
+
     def of(self, ahead: Ahead) -> float:
         """Return what is likely to be spent in a time ahead."""
         return self.level * self.shares[ahead.weekday] * ahead.share

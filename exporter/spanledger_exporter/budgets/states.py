@@ -15,7 +15,7 @@ from sqlalchemy import Connection, func, select
 
 from spanledger_exporter.budgets.anomalies import HISTORY_DAYS, Anomaly, judge
 from spanledger_exporter.budgets.anomaly_causes import causes
-from spanledger_exporter.budgets.budget import MICRO_USD_PER_USD, Budget, StoredBudget
+from spanledger_exporter.budgets.budget import MICRO_USD_PER_USD, Budget, StoredBudget, effective_limit
 from spanledger_exporter.budgets.calls_left import CallsLeft, calls_left
 from spanledger_exporter.budgets.charges import Sum
 from spanledger_exporter.budgets.days import ahead_of, days_before, periods_before, stretches, today_of
@@ -38,7 +38,6 @@ from spanledger_exporter.budgets.sums import (
     Key,
     amount_of,
     batches,
-    effective_limit,
     group_counts,
     read_counters,
     read_periods,
@@ -68,7 +67,8 @@ class BudgetState(NamedTuple):
     budget's unit; `leased` what services may still spend without asking again, `unaccounted` the part of it that
     processes hold which are gone; `remaining` what is neither spent nor leased, negative where too much was;
     `daily_average` the mean of the last seven days; `days_left` days of 24 hours; `run_out_s` when nothing of the limit
-    is left if all goes as expected, `None` if the period ends before.
+    is left if all goes as expected, `None` if the period ends before. What is to be expected is not known, and `None`,
+    before the first day of spending is over, or the first hour of a budget by the hour.
     """
 
     stored: StoredBudget
@@ -103,6 +103,11 @@ class BudgetState(NamedTuple):
     def running(self) -> bool:
         """Whether its period has begun and is not over: a fixed range may lie before or behind."""
         return self.bounds.start_s <= self.at_s < self.bounds.end_s
+
+    @property
+    def too_early(self) -> bool:
+        """Whether it is being spent, and not long enough for anybody to say where that goes."""
+        return self.running and self.spent > 0 and self.forecast is None
 
     def reached(self, threshold: int) -> bool:
         """Tell, exactly, whether so many percent of the limit are spent."""
@@ -247,7 +252,7 @@ class _Reading:
             tokens=counter.counted.tokens,
             unpriced_calls=counter.counted.unpriced_calls,
             spent_total=amount_of(total, budget.unit),
-            daily_average=daily.level if daily.days or daily.level else None,
+            daily_average=daily.level if daily.is_known else None,
             forecast=outlook[0],
             run_out_s=outlook[1],
             days_left=max(0.0, (current.end_s - self._now_s) / _DAY_S),
@@ -258,7 +263,7 @@ class _Reading:
     def _outlook(
         self, stored: StoredBudget, group: str, remaining: int, spent: int, daily: Expectation
     ) -> tuple[Forecast | None, float | None]:
-        """Return the end of the period as it is to be expected, and when the limit is reached."""
+        """Return the end of the period as it is to be expected, and when the limit is reached, as far as is known."""
         budget, (current, _) = stored.budget, self._periods[stored.budget_id]
         if not self._runs(current):
             return None, None
@@ -270,10 +275,11 @@ class _Reading:
                 Stretch(current.start_s, self._now_s, spent),
                 whole_s=current.end_s - current.start_s,
             )
+        reached = float(self._now_s) if remaining <= 0 else None
+        if not (expected.is_known and (spent or expected.level)):
+            return None, reached
         ahead = ahead_of(budget.period, current, self._now_s)
-        reached = float(self._now_s) if remaining <= 0 else run_out_s(remaining, expected, ahead)
-        known = spent or expected.level
-        return (forecast(spent, expected, ahead) if known else None), reached
+        return forecast(spent, expected, ahead), reached or run_out_s(remaining, expected, ahead)
 
     def _runs(self, bounds: Bounds) -> bool:
         return bounds.start_s <= self._now_s < bounds.end_s

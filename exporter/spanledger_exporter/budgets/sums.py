@@ -25,7 +25,7 @@ from sqlalchemy import (
     select,
 )
 
-from spanledger_exporter.budgets.budget import Budget, StoredBudget, Unit
+from spanledger_exporter.budgets.budget import StoredBudget, Unit
 from spanledger_exporter.budgets.charges import Sum
 from spanledger_exporter.budgets.counters import sum_of
 from spanledger_exporter.budgets.periods import Bounds
@@ -82,18 +82,6 @@ def batches(groups: Mapping[int, Sequence[str]]) -> Iterator[Batch]:
 def _pieces(of: Sequence[_Piece]) -> Iterator[Sequence[_Piece]]:
     for place in range(0, len(of), _TOGETHER_MAX):
         yield of[place : place + _TOGETHER_MAX]
-
-
-def effective_limit(budget: Budget, spent_before: int | None) -> int:
-    """Return a period's limit, with what the period before left where the budget rolls that over.
-
-    `spent_before` is `None` where that period was not counted: what is not known leaves nothing. What leases of it hold
-    is among it, for it may be spent yet, in that period.
-    """
-    if not budget.rollover or spent_before is None:
-        return budget.limit
-    most = budget.limit if budget.rollover_max is None else budget.rollover_max
-    return budget.limit + min(max(0, budget.limit - spent_before), most)
 
 
 def used_groups(

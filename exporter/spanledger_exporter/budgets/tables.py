@@ -163,7 +163,7 @@ def _time_left(state: BudgetState) -> str:
 
 def _projected(state: BudgetState) -> Text | str:
     if state.forecast is None:
-        return "-"
+        return "too early" if state.too_early else "-"
     over = state.forecast.middle >= state.limit
     return Text(amount_text(state.forecast.middle, state.stored.budget.unit), style="red" if over else "")
 
@@ -225,16 +225,17 @@ def _details(state: BudgetState) -> Iterable[tuple[str, str]]:
     )  # fmt: skip
     yield "remaining", f"{amount_text(state.remaining, unit)}{of}, {_time_left(state)} left"
     average = state.daily_average
-    yield "daily average", "unknown" if average is None else f"{amount_text(average, unit)}{of}"
+    yield "daily average", _unknown(state) if average is None else f"{amount_text(average, unit)}{of}"
     ahead = state.forecast
-    yield "projected", "unknown" if ahead is None else (
+    yield "projected", _unknown(state) if ahead is None else (
         f"{amount_text(ahead.middle, unit)}{of}, from {amount_text(ahead.low, unit)} to "
         f"{amount_text(ahead.high, unit)} in eight cases of ten ({_METHODS[ahead.method].format(days=ahead.days)})"
     )  # fmt: skip
     if state.reached(_OVER):
         yield "runs out", "it has"
     else:
-        yield "runs out", "not in this period" if state.run_out_s is None else time_text(state.run_out_s, zone)
+        later = _unknown(state) if state.too_early else "not in this period"
+        yield "runs out", later if state.run_out_s is None else time_text(state.run_out_s, zone)
     yield "calls left", _calls_left(state)
     if state.unpriced_calls:
         yield "unpriced", f"{calls_text(state.unpriced_calls)} of unknown price, {_unpriced(state)}"
@@ -247,8 +248,11 @@ _METHODS: Final = {
     "weekdays": "by weekday, from {days} days",
     "days": "from {days} days",
     "hours": "from this hour and those before",
-    "so_far": "as it went so far",
 }
+
+
+def _unknown(state: BudgetState) -> str:
+    return "unknown: too early" if state.too_early else "unknown"
 
 
 def _calls_left(state: BudgetState) -> str:

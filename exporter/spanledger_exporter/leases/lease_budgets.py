@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, func, select
 
-from spanledger_exporter.budgets.budget import DIMENSIONS, Budget, StoredBudget
+from spanledger_exporter.budgets.budget import DIMENSIONS, Budget, StoredBudget, effective_limit
 from spanledger_exporter.budgets.periods import Bounds
 from spanledger_exporter.budgets.scopes import Facets, Scopes, Target, other_key
 from spanledger_exporter.budgets.shelf import load_budgets
@@ -92,13 +92,10 @@ class LeaseBudgets:
         return self._parts.get(key)
 
     def limit(self, connection: Connection, part: Part) -> int:
-        """Return the limit of a period, with what rolls over into it.
-
-        What leases of the last period still hold is not left over: it may be spent yet, in that period.
-        """
+        """Return the limit of a period, with what rolls over into it."""
         found = self._limits.get(part.key)
         if found is None:
-            found = self._limits[part.key] = part.budget.limit + self._rolled_over(connection, part)
+            found = self._limits[part.key] = effective_limit(part.budget, self._spent_before(connection, part))
         return found
 
     def lock(
@@ -145,15 +142,14 @@ class LeaseBudgets:
         self._groups[period] += 1
         return key
 
-    def _rolled_over(self, connection: Connection, part: Part) -> int:
-        budget = part.budget
-        before = budget.period.before(part.bounds) if budget.rollover else None
+    def _spent_before(self, connection: Connection, part: Part) -> int | None:
+        """Return what was spent, or may be yet, in the last period of a budget that rolls over, if that was counted."""
+        before = part.budget.period.before(part.bounds) if part.budget.rollover else None
         if before is None or before.start_s < part.stored.counted_from_s:
-            return 0
+            return None
         key = part.key._replace(period_start_s=before.start_s)
         last = leases.counters(connection, [key], lock=False).get(key, Counter())
-        left = max(budget.limit - last.spent(budget.unit) - last.leased, 0)
-        return min(left, budget.limit if budget.rollover_max is None else budget.rollover_max)
+        return last.spent(part.budget.unit) + last.leased
 
 
 def _targets(scopes: Scopes, scope: Scope) -> Iterator[Target]:

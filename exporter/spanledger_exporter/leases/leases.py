@@ -116,14 +116,18 @@ class Lease(NamedTuple):
         return told._replace(state="closed", granted=kept).settled_if_complete()
 
     def settled_by(self, amount: int, calls: int) -> "Lease":
-        """Return it after the entries of some of its calls were committed."""
+        """Return it after the entries of some of its calls were committed, or came to something else."""
         moved = self._replace(settled=self.settled + amount, settled_calls=self.settled_calls + calls)
         return moved.settled_if_complete()
 
     def settled_if_complete(self) -> "Lease":
-        """Return it as it is once its process has closed it and all its spans have come."""
-        complete = self.state == "closed" and self.settled_calls >= self.reported_calls
-        return self._replace(state="settled") if complete else self
+        """Return it as it is once its process has closed it and all its spans have come.
+
+        It waits for them again where two calls turn out to be one.
+        """
+        if self.state not in {"closed", "settled"}:
+            return self
+        return self._replace(state="settled" if self.settled_calls >= self.reported_calls else "closed")
 
 
 assert Lease._fields == tuple(column.name for column in budget_leases.columns), "a lease is read by position"

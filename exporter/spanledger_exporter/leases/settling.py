@@ -1,9 +1,10 @@
 """Calls that name the leases that they were made under -> their money moves from leased to spent.
 
-It is done in the transaction that writes their entries, once for each report that is new to the ledger: one that is
-delivered again, whatever became of it before, settles nothing. What a call counts is settled, and not what its process
-had thought; it never gives back more than its lease still holds. A call that a budget refused, or that is of another
-tenant than those whom the budget is for, was made under no lease, whatever its span says.
+It is done in the transaction that writes their entries, by what it moves the sums by: a call that is delivered again
+settles nothing, and another report of it, or another price, the difference, whichever of its reports name the lease and
+in whatever order they come. What a call counts is settled, and not what its process had thought; it never gives back
+more than its lease still holds. A call that a budget refused, or that is of another tenant than those whom the budget
+is for, was made under no lease, whatever its span says.
 """
 
 import json
@@ -23,23 +24,27 @@ from spanledger_exporter.records import OTHER, PricedRecord
 _PUSD_PER_MICRO_USD: Final = 10**6
 
 
+Moved = tuple[PricedRecord, int]
+"""A call, and whether it was added, 1, or taken away, -1."""
+
+
 def settle(
-    connection: Connection, records: Iterable[PricedRecord], budgets: Mapping[int, StoredBudget]
+    connection: Connection, moved: Iterable[Moved], budgets: Mapping[int, StoredBudget]
 ) -> dict[CounterKey, int]:
-    """Settle the leases of new reports; return by how much, below zero, the leases of each counter hold more."""
-    by_lease: dict[str, list[PricedRecord]] = {}
-    for priced in records:
+    """Settle the leases of calls; return by how much, mostly below zero, the leases of each counter hold more."""
+    by_lease: dict[str, list[Moved]] = {}
+    for priced, sign in moved:
         if never_sent(priced.record.profile.error_type, priced.price.status):
             continue
         for lease_id in priced.record.leases:
-            by_lease.setdefault(lease_id, []).append(priced)
+            by_lease.setdefault(lease_id, []).append((priced, sign))
     changes: list[Change] = []
     for lease_id, lease in leases.find(connection, by_lease).items():
         stored, calls = budgets.get(lease.budget_id), by_lease[lease_id]
         if stored is not None:
-            calls = [priced for priced in calls if _may_be_under(lease, stored.budget, priced.record.profile.tenant)]
+            calls = [each for each in calls if _may_be_under(lease, stored.budget, each[0].record.profile.tenant)]
         amount = 0 if stored is None else _counted(stored.budget, calls)
-        changes.append(Change(lease, lease.settled_by(amount, len(calls))))
+        changes.append(Change(lease, lease.settled_by(amount, sum(sign for _, sign in calls))))
     return leases.save(connection, changes)
 
 
@@ -58,12 +63,12 @@ def _may_be_under(lease: Lease, budget: Budget, tenant: str | None) -> bool:
     return leased_to == OTHER or group_key([leased_to]) == group_key([tenant])
 
 
-def _counted(budget: Budget, calls: Iterable[PricedRecord]) -> int:
+def _counted(budget: Budget, calls: Iterable[Moved]) -> int:
     """Return what calls count under a budget, in its unit; of micro-USD the whole ones.
 
     Rounded down: what a lease then holds too much of comes back when all its spans have come.
     """
-    total = sum(_counted_of(budget, priced) for priced in calls)
+    total = sum(sign * _counted_of(budget, priced) for priced, sign in calls)
     return total // _PUSD_PER_MICRO_USD if budget.unit == "usd" else total
 
 

@@ -7,13 +7,14 @@ made from what the ledger holds, in the transaction that writes it.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal
 
-from sqlalchemy import Connection, RowMapping, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, RowMapping, and_, bindparam, delete, insert, select, update
 
 from spanledger_exporter.ledger.folding import different_calls, merged, same_call
 from spanledger_exporter.ledger.profiles import Numbered, Profiles
 from spanledger_exporter.ledger.rollups import Moves
 from spanledger_exporter.ledger.rows import document_of, price_of, record_of, record_of_document, row_of
 from spanledger_exporter.ledger.schema import ENTRY_COLUMNS, adjustments, entries, ledger_entries, profiles, reports
+from spanledger_exporter.ledger.usage_columns import leases_of
 from spanledger_exporter.ledger.window import Mark, Sifted, mark_of
 from spanledger_exporter.records import Key, PricedRecord, UsageRecord
 
@@ -175,13 +176,25 @@ def load(connection: Connection, numbers: Iterable[int]) -> dict[int, Call]:
     wanted = sorted(numbers)
     for start in range(0, len(wanted), _PAGE):
         part = wanted[start : start + _PAGE]
-        rows = connection.execute(select(entries).where(entries.c.entry_id.in_(part))).mappings().all()
+        rows = connection.execute(_ROWS.where(ledger_entries.c.entry_id.in_(part))).mappings().all()
         several = [row["entry_id"] for row in rows if row["reports"] is not None]
         documents = _documents(connection, several)
         for row in rows:
             number = row["entry_id"]
-            found[number] = Call(documents.get(number) or [record_of(row)], row)
+            found[number] = Call(documents.get(number) or [record_of_entry(row)], row)
     return found
+
+
+_ROWS: Final = select(entries, ledger_entries.c.details).join_from(
+    ledger_entries,
+    entries,
+    and_(entries.c.entry_id == ledger_entries.c.entry_id, entries.c.end_ns == ledger_entries.c.end_ns),
+)
+
+
+def record_of_entry(row: RowMapping) -> UsageRecord:
+    """Return the record of a loaded entry, with its leases."""
+    return record_of(row)._replace(leases=leases_of(row["details"]))
 
 
 def _documents(connection: Connection, numbers: Sequence[int]) -> dict[int, list[UsageRecord]]:
@@ -216,7 +229,7 @@ def replace(
 
 def take_away(connection: Connection, row: RowMapping, profiles_: Profiles, moves: Moves) -> None:
     """Take an entry's figures out of the sums, from where they were added."""
-    before = PricedRecord(record_of(row), price_of(row), "")
+    before = PricedRecord(record_of_entry(row), price_of(row), "")
     query = select(profiles.c.cell_id).where(profiles.c.profile_id == row["profile_id"])
     cell_id = connection.execute(query).scalar_one()
     moves.take_away(row["end_ns"], profiles_.at(connection, row["profile_id"], cell_id), before)

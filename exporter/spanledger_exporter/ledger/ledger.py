@@ -16,14 +16,14 @@ from sqlalchemy import Connection, RowMapping, func, insert, select
 from spanledger_exporter import failpoints
 from spanledger_exporter.budgets.current_budgets import CurrentBudgets
 from spanledger_exporter.failpoints import AFTER_COMMIT, BEFORE_COMMIT, BEFORE_INSERT, Failpoints
-from spanledger_exporter.ledger.calls import Calls, load, replace
+from spanledger_exporter.ledger.calls import Calls, load, record_of_entry, replace
 from spanledger_exporter.ledger.cells import Cell, Cells
 from spanledger_exporter.ledger.database import Database
 from spanledger_exporter.ledger.insert import insert_ignore, insert_or_replace
 from spanledger_exporter.ledger.postgresql_entries import PostgresqlEntries
 from spanledger_exporter.ledger.profiles import Numbered, Profiles
 from spanledger_exporter.ledger.rollups import Moves, Sums, read_totals
-from spanledger_exporter.ledger.rows import Row, price_of, record_of, record_of_document, row_of
+from spanledger_exporter.ledger.rows import Row, price_of, record_of_document, row_of
 from spanledger_exporter.ledger.schema import (
     adjustments,
     counter_marks,
@@ -221,7 +221,7 @@ class Ledger:
             seen = seen._replace(report_id=_last(connection, reports.c.report_id))
             numbers = [of_new.get(priced.record.key) for priced in batch]
         moves.write(connection, now_ns)
-        self._budgets.write(connection, charges, _under_leases(batch, other))
+        self._budgets.write(connection, charges)
         seen = seen._replace(entry_id=max((number for number in numbers if number), default=seen.entry_id))
 
         def remember() -> None:  # once it is committed
@@ -250,8 +250,8 @@ class Ledger:
                     call = stored.get(change.entry_id)
                     if call is None or call.row is None or price_of(call.row) == change.price:
                         continue
-                    record = record_of(call.row)
-                    if change.record not in (None, record):
+                    record = record_of_entry(call.row)
+                    if change.record not in (None, record._replace(leases=())):  # as whoever priced it has read it
                         continue
                     priced = PricedRecord(record, change.price, change.book_id)
                     numbered = self._number(connection, priced)
@@ -363,14 +363,6 @@ class _Seen(NamedTuple):
     floor_ns: int = 0
     entry_id: int = 0
     report_id: int = 0
-
-
-def _under_leases(batch: Sequence[PricedRecord], other: Mapping[Key, Became]) -> list[PricedRecord]:
-    """Return the reports that name leases and were not delivered before."""
-    return [priced for priced in batch if priced[0][15] and other.get(priced[0].key) != "duplicate"]
-
-
-assert UsageRecord._fields[15] == "leases", "it is read by position: every report comes here"
 
 
 def _last(connection: Connection, column: Any) -> int:  # a column of any table

@@ -17,6 +17,7 @@ assert ENTRY_COLUMNS[:12] == (
     *("response_id", "user_id", "session_id", "request_hash", "time_to_first_chunk_ns"),
 ), "a row is made by position"
 assert UsageRecord._fields[7:14] == ("usage", *ENTRY_COLUMNS[7:12], "provider_cost_pusd")
+assert UsageRecord._fields[15] == "leases"
 assert UsageRecord._fields[:5] == (*ENTRY_COLUMNS[:4], "parent_span_id")
 assert Price._fields[:4] == ("status", "cost_pusd", "reason", "detail")
 assert ENTRY_COLUMNS[12:] == (*STORED_USAGE, "details", "cost_pusd", "reports")
@@ -34,14 +35,14 @@ def row_of(priced: PricedRecord, profile_id: int, received_ns: int, reports: int
         profile_id,
         *record[8:13],
         *stored(usage),
-        details_of(usage, record[13], price[3]),
+        details_of(usage, record[13], price[3], record[15]),
         price[1],
         reports,
     )
 
 
 def record_of(row: RowMapping) -> UsageRecord:
-    """Return the record that a row of the view `entries` holds."""
+    """Return the record that a row of the view `entries` holds; of its leases the view says nothing."""
     profile = Profile(**{name: row[name] for name in Profile._fields})._replace(stream=bool(row["stream"]))
     return UsageRecord(**{name: row[name] for name in _OWN}, profile=profile, usage=usage_of(row))
 

@@ -30,18 +30,20 @@ def stored(usage: Usage) -> tuple[int | None, ...]:
     return (*usage[:4], usage[_REASONING])
 
 
-def details_of(usage: Usage, provider_cost_pusd: int | None, price_detail: str | None) -> str | None:
+def details_of(
+    usage: Usage, provider_cost_pusd: int | None, price_detail: str | None, leases: tuple[str, ...] = ()
+) -> str | None:
     """Return as one text what has no column.
 
     Shape: `{"usage": {"web_search_requests": 2}, "other_usage": {"pages": 3}, "provider_cost_pusd": 5, "price_detail":
-    "..."}`, only what there is; `None` for nothing.
+    "...", "leases": ["..."]}`, only what there is; `None` for nothing.
     """
     writes, after = usage[_WRITES], usage[_AFTER]
-    if provider_cost_pusd is None and price_detail is None:
+    if provider_cost_pusd is None and price_detail is None and not leases:
         if writes == _NO_WRITES and after == _NOTHING_AFTER:
             return None
         return _remembered(writes, after)  # few differ: what most providers always report there is zero
-    return _text(writes, after, provider_cost_pusd, price_detail)
+    return _text(writes, after, provider_cost_pusd, price_detail, leases)
 
 
 def _text(
@@ -49,6 +51,7 @@ def _text(
     after: tuple[int | None, ...],
     provider_cost_pusd: int | None = None,
     price_detail: str | None = None,
+    leases: tuple[str, ...] = (),
 ) -> str:
     named = len(_NAMED) - len(writes)
     parts: dict[str, Any] = {
@@ -56,6 +59,7 @@ def _text(
         "other_usage": _reported(OTHER_CLASSES, after[named:]),
         "provider_cost_pusd": provider_cost_pusd,
         "price_detail": price_detail,
+        "leases": leases or None,
     }
     return json.dumps({name: part for name, part in parts.items() if part is not None}, separators=(",", ":"))
 
@@ -65,6 +69,11 @@ _remembered = lru_cache(maxsize=_MEMORY_MAX)(_text)
 
 def _reported(names: tuple[str, ...], figures: tuple[int | None, ...]) -> dict[str, int] | None:
     return {name: figure for name, figure in zip(names, figures, strict=True) if figure is not None} or None
+
+
+def leases_of(details: str | None) -> tuple[str, ...]:
+    """Return the leases that an entry's call was made under."""
+    return () if details is None else tuple(json.loads(details).get("leases", ()))
 
 
 def usage_of(row: RowMapping) -> Usage:

@@ -103,6 +103,17 @@ def test_a_budget_is_made_changed_and_removed_and_all_of_it_is_recorded(run: Run
     assert all(change["by"] for change in changes)
 
 
+def test_what_a_soft_budget_does_not_heed_is_said_on_stderr(run: Run) -> None:
+    said = 'spanledger: b: on_unpriced = "refuse" is for mode = "hard"; a soft budget lets every call pass\n'
+    for done in (
+        run("set", "b", "--limit-usd", "100", "--on-unpriced", "refuse", "--dry-run", "--json"),
+        run("set", "b", "--limit-usd", "100", "--on-unpriced", "refuse"),
+        run("check"),
+    ):
+        assert (done.status, done.err) == (0, said)
+    assert run("set", "b", "--mode", "hard").err == run("check", "b").err == ""
+
+
 def test_every_flag_is_a_key_of_the_document(run: Run) -> None:
     done = run(
         *("set", "b", "--limit-usd", "100", "--per", "team,user", "--period", "quarter", "--day", "15", "--month", "2"),
@@ -377,6 +388,11 @@ def test_the_pace_of_the_first_minutes_stops_nobody(run: Run, ledger_url: str, b
     database.close()
     done = run("check", "--forecast")
     assert (done.status, done.out) == (0, "ok   year: 1 % of 100 calls spent\n")
+    assert "too early" in run().out
+    lines = run("show", "year").out.splitlines()
+    unknown = [line[:15].strip() for line in lines if line.endswith("unknown: too early")]
+    assert unknown == ["daily average", "projected", "runs out"]
+    assert run("show", "year", "--json").json["states"][0]["forecast"] is None
 
 
 def test_check_finds_groups_beyond_those_that_it_lists(run: Run, ledger_url: str, book: PriceBook) -> None:

@@ -117,6 +117,22 @@ def test_a_change_is_taken_over_once(file: Path) -> None:
     assert (len(taken.budgets), taken.times) == (1, 2)
 
 
+def test_what_soft_budgets_do_not_heed_is_logged_once_for_each_change(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    taken = Taken()
+    written(file, '[[budget]]\nname = "a"\nlimit_usd = 1\non_unreachable = "closed"\n', 1)
+    watched = BudgetFile(str(file), taken.sync)
+    watched.take_over()
+    said = f'{file}: [[budget]] a: on_unreachable = "closed" is for mode = "hard"; a soft budget lets every call pass'
+    assert caplog.messages == [said]
+    watched.refresh()
+    assert len(caplog.messages) == 1
+    os.utime(file, ns=(2, 2))
+    watched.refresh()
+    assert caplog.messages.count(said) == 2
+
+
 def test_what_cannot_be_used_changes_nothing_and_is_told_once(file: Path, caplog: pytest.LogCaptureFixture) -> None:
     taken, failures = Taken(), list[str]()
     written(file, FILE, 1)

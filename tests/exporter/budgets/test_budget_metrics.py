@@ -106,6 +106,15 @@ def test_what_will_not_happen_or_is_not_known_has_no_series(database: Database, 
     assert exporter.of("used_ratio", "idle") == 0
 
 
+def test_the_pace_of_the_first_minutes_has_no_series(database: Database, book: PriceBook) -> None:
+    declare(database, {"name": "company", "limit_usd": 11})
+    ledger_of(database, book, [call(book, NOW_NS - 60 * 10**9, tokens=TEN_USD)], now_ns=NOW_NS)
+    exporter = shown(database)
+    exporter.look()
+    assert exporter.of("forecast_ratio", quantile="0.5") is None
+    assert exporter.of("run_out_timestamp_seconds") is None
+
+
 def test_a_range_that_is_over_has_no_series(database: Database) -> None:
     declare(
         database, {"name": "company", "limit_usd": 1, "period": "range", "since": "2020-01-01", "until": "2020-02-01"}

@@ -14,7 +14,9 @@ from spanledger_exporter.budgets.states import BudgetState, read_group_counts
 from spanledger_exporter.ledger.database import Database
 from spanledger_exporter.ledger.schema import budget_leases
 from spanledger_exporter.prices.price_book import PriceBook
+from spanledger_exporter.records import Usage
 from tests.exporter.budgets.budgets import DAY_NS, HOUR_NS, call, daily, declare, ledger_of, states_of
+from tests.exporter.calls import priced
 
 # A Wednesday, at noon.
 NOW_NS = int(datetime(2026, 11, 18, 12, tzinfo=UTC).timestamp()) * 10**9
@@ -59,6 +61,24 @@ def test_calls_of_unknown_price_are_counted_apart(database: Database, book: Pric
     assert (state.spent, state.calls, state.unpriced_calls, state.calls_left) == (0, 1, 1, None)
 
 
+def test_calls_that_cost_nothing_are_among_those_that_others_are_expected_to_be_like(
+    database: Database, book: PriceBook
+) -> None:
+    """But for those of which nothing is known, and those that a budget refused."""
+    usd, tokens = {"name": "a", "limit_usd": 100}, {"name": "b", "limit_tokens": 4 * TEN_USD}
+    declare(database, usd, tokens, now_ns=NOW_NS)
+    nothing = {"usage_status": "none", "outcome": "error"}
+    calls = [
+        call(book, NOW_NS - HOUR_NS, tokens=TEN_USD),
+        *(call(book, NOW_NS - HOUR_NS, tokens=0) for _ in range(3)),
+        priced(book, end_ns=NOW_NS, usage=Usage(), **nothing),
+        priced(book, end_ns=NOW_NS, usage=Usage(0, 0), error_type="budget_exceeded", **nothing),
+    ]
+    ledger_of(database, book, calls, now_ns=NOW_NS)
+    left = [state.calls_left for state in states_of(database, NOW_NS)]
+    assert left == [CallsLeft(35, 35, None, "low", 4), CallsLeft(12, 12, None, "low", 4)]
+
+
 def test_the_end_of_the_month_is_as_the_last_days_were(database: Database, book: PriceBook) -> None:
     declare(database, {"name": "company", "limit_usd": 250}, now_ns=NOW_NS)
     ledger_of(database, book, daily(book, NOW_NS, [TEN_USD] * 12), now_ns=NOW_NS)
@@ -78,6 +98,23 @@ def test_a_limit_that_will_be_reached_says_when(database: Database, book: PriceB
     assert state.run_out_s == pytest.approx(NOW_S + 2.5 * 86_400, abs=1)
     assert state.forecast is not None
     assert state.forecast.middle > state.limit
+
+
+@pytest.mark.parametrize(("kind", "earlier_ns"), [("month", DAY_NS), ("day", DAY_NS), ("hour", HOUR_NS)])
+def test_nothing_is_expected_before_a_first_day_or_hour_is_over(
+    database: Database, book: PriceBook, kind: str, earlier_ns: int
+) -> None:
+    """The pace of the first minutes would be a multiple of what anybody spends; what has run out has, though."""
+    now_ns = NOW_NS + HOUR_NS // 2
+    documents = ({"name": name, "limit_usd": limit, "period": kind} for name, limit in (("a", 1000), ("b", 10)))
+    declare(database, *documents, now_ns=now_ns)
+    ledger = ledger_of(database, book, [call(book, now_ns - 60 * 10**9, tokens=TEN_USD)], now_ns=now_ns)
+    wide, tight = states_of(database, now_ns)
+    assert wide.too_early
+    assert (wide.forecast, wide.run_out_s, wide.daily_average) == (None, None, None)
+    assert (tight.forecast, tight.run_out_s) == (None, now_ns // 10**9)
+    ledger.append([call(book, now_ns - earlier_ns, tokens=1_666_667)])
+    assert not states_of(database, now_ns)[0].too_early
 
 
 def test_a_limit_that_was_reached_has_run_out(database: Database, book: PriceBook) -> None:
@@ -111,7 +148,7 @@ def test_an_hour_is_forecast_from_the_hours_before(database: Database, book: Pri
     (state,) = states_of(database, now_ns)
     assert (state.bounds.end_s - state.bounds.start_s, state.spent) == (3600, 6)
     assert state.forecast == Forecast(12, 12, 12, "hours", 5)
-    assert state.daily_average == 288  # the ledger began five and a half hours ago
+    assert state.daily_average is None  # the ledger began five and a half hours ago
 
 
 def test_what_the_last_period_left_is_added_to_the_limit(database: Database, book: PriceBook) -> None:

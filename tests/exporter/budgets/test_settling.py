@@ -1,6 +1,8 @@
 """Money moves from leased to spent with the entries, once, and what nobody uses comes back: on both databases."""
 
 import json
+from contextlib import closing
+from itertools import permutations, product
 from typing import Any
 
 import pytest
@@ -9,8 +11,11 @@ from spanledger_exporter.budgets.periods import Period
 from spanledger_exporter.errors import LedgerError
 from spanledger_exporter.leases.leases import GRACE_S, TTL_S
 from spanledger_exporter.leases.sweep import release, sweep
+from spanledger_exporter.ledger.database import open_database
+from spanledger_exporter.ledger.filters import Filter
+from spanledger_exporter.ledger.reader import Reader
 from spanledger_exporter.ledger.rows import document_of, record_of_document
-from spanledger_exporter.records import Usage
+from spanledger_exporter.records import Adjustment, Price, PricedRecord, Usage
 from tests.exporter.budgets.asking import PROCESS, USD, Desk
 
 CALL = 24  # micro-USD of the call that tests make
@@ -78,6 +83,89 @@ def test_a_call_that_two_instrumentations_report_settles_once(desk: Desk, togeth
     counter = desk.counter("all")
     assert (counter.calls, counter.spent("usd"), counter.leased) == (1, CALL, 100 - CALL)
     assert desk.leases()[0].settled_calls == 1
+
+
+def reports_of(desk: Desk, number: int, *leases: tuple[str, ...]) -> list[PricedRecord]:
+    """Three reports of one call, with their leases: the third has the first's id, and is the parent of the second."""
+    own = {"trace_id": number.to_bytes(16), "parent_span_id": None}
+    identity = f"chatcmpl-{number:06}BxYzKw"
+    by_id, by_parent, both = leases
+    parent = number.to_bytes(8)
+    return [
+        desk.call(*by_id, scope="a", response_id=identity, **own),
+        desk.call(*by_parent, scope="b", **{**own, "parent_span_id": parent}),
+        desk.call(*both, scope="c", response_id=identity, span_id=parent, **own),
+    ]
+
+
+@pytest.mark.parametrize("named", list(product([True, False], repeat=3))[:-1])
+def test_a_call_settles_once_whichever_of_its_reports_name_the_lease_and_in_any_order(
+    desk: Desk, named: tuple[bool, bool, bool]
+) -> None:
+    """Two of them are two calls until the third comes, which joins them."""
+    desk.budget("all", 100 * USD)
+    for number, (order, cut) in enumerate(product(permutations(range(3)), range(3)), 1):
+        lease = desk.lease(100, process=f"process-{number:04}")
+        reports = reports_of(desk, number, *((lease.lease,) if each else () for each in named))
+        said = [reports[place] for place in order]
+        for batch in (said[:cut], said[cut:], said):
+            desk.ledger.append(batch)
+        (kept,) = (each for each in desk.leases() if each.lease_id == lease.lease)
+        assert (kept.settled, kept.settled_calls) == (CALL, 1), (order, cut)
+    counter = desk.counter("all")
+    assert (counter.calls, counter.leased) == (number, sum(each.held for each in desk.leases()))
+
+
+def test_a_later_report_settles_the_difference(desk: Desk) -> None:
+    """The first came without the tokens of the answer; both name the lease."""
+    desk.budget("all", 1000)
+    lease = desk.lease(100).lease
+    desk.ledger.append([desk.call(lease, response_id=ID, usage=Usage(100, None), usage_status="partial")])
+    assert (desk.leases()[0].settled, desk.counter("all").spent("usd")) == (15, 15)
+    desk.ledger.append([desk.call(lease, response_id=ID, scope="theirs", usage=Usage(100, 20))])
+    (kept,), counter = desk.leases(), desk.counter("all")
+    assert (kept.settled, kept.settled_calls) == (27, 1)
+    assert (counter.spent("usd"), counter.leased) == (27, 100 - 27)
+
+
+def test_writers_that_each_get_a_report_of_a_call_settle_it_once(desk: Desk, ledger_url: str) -> None:
+    desk.budget("all", 1000)
+    lease = desk.lease(100).lease
+    reports = [desk.call(lease, response_id=ID, scope=scope) for scope in ("a", "b", "c")]
+    with closing(open_database(ledger_url)) as other_database:
+        other = Desk(other_database, desk.book)
+        for number, report in enumerate([*reports, *reports]):
+            (other if number % 2 else desk).ledger.append([report])
+    assert (desk.leases()[0].settled, desk.leases()[0].settled_calls) == (CALL, 1)
+    assert desk.counter("all").leased == 100 - CALL
+
+
+def test_a_lease_whose_calls_turn_out_to_be_one_waits_for_the_other(desk: Desk) -> None:
+    desk.budget("all", 1000)
+    lease = desk.lease(100).lease
+    one, same, both = reports_of(desk, 1, (lease,), (lease,), ())
+    desk.ledger.append([one, same])
+    desk.report(lease, 1, used=60, calls=2, closed=True)
+    assert (desk.leases()[0].state, desk.counter("all").leased) == ("settled", 0)
+    desk.ledger.append([both])
+    assert (desk.leases()[0].state, desk.counter("all").leased) == ("closed", 60 - CALL)
+    desk.ledger.append([desk.call(lease)])
+    assert (desk.leases()[0].state, desk.counter("all").leased) == ("settled", 0)
+    assert desk.counter("all").spent("usd") == 2 * CALL
+
+
+def test_a_price_that_comes_later_settles_the_difference(desk: Desk, ledger_url: str) -> None:
+    desk.budget("all", 1000)
+    lease = desk.lease(100).lease
+    desk.ledger.append([desk.call(lease, request_model="nobodys", response_model=None)])
+    assert (desk.leases()[0].settled, desk.leases()[0].settled_calls, desk.counter("all").leased) == (0, 1, 100)
+    for cost in (77, 30):
+        agreed = Price("priced", cost * 10**6, model="mine")
+        with Reader(ledger_url) as reader:
+            ((number, read, _),) = reader.priced(Filter(), unpriced=False)
+        assert desk.ledger.adjust([Adjustment(number, agreed, desk.book.book_id, "agreed", read)]).changed == 1
+        assert (desk.leases()[0].settled, desk.leases()[0].settled_calls) == (cost, 1)
+        assert (desk.counter("all").spent("usd"), desk.counter("all").leased) == (cost, 100 - cost)
 
 
 def test_what_a_call_costs_beyond_its_lease_is_spent_all_the_same(desk: Desk) -> None:
@@ -237,7 +325,7 @@ def test_leases_of_a_removed_budget_are_forgotten_in_time(desk: Desk) -> None:
     assert desk.leases() == []
 
 
-def test_the_leases_of_a_report_are_kept_with_it_and_with_no_entry(desk: Desk) -> None:
+def test_the_leases_of_a_report_are_kept_with_it(desk: Desk) -> None:
     call = desk.call("a", "b").record
     assert record_of_document(document_of(call)) == call
     without = call._replace(leases=())
