@@ -56,7 +56,9 @@ class Fragment(NamedTuple):
             for pair in _kept_pairs(self.resource, _RESOURCE_ATTRIBUTES, allowed_resource)
         )
         names = [value for number, kind, value in fields(self.scope) if (number, kind) == (_SCOPE_NAME, BYTES)]
-        scope = b"".join(field(_SCOPE_NAME, name[:_VALUE_BYTES_MAX]) for name in names[-1:])
+        # As UTF-8 in any case, as a message must have it: the sender may have had none, or the cut have made it none.
+        texts = (name[:_VALUE_BYTES_MAX].decode(errors="replace") for name in names[-1:])
+        scope = b"".join(field(_SCOPE_NAME, text.encode()) for text in texts)
         return _request(resource, scope, _kept_span(self.span, allowed))
 
 

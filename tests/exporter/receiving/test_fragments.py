@@ -1,7 +1,7 @@
 """A request taken apart: each span alone, and of it only what may be kept."""
 
 from google.protobuf.message import DecodeError
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue, KeyValueList
@@ -58,6 +58,7 @@ def test_nothing_is_kept_but_what_is_allowed() -> None:
 
 @settings(deadline=None)
 @given(st.binary(max_size=200), st.integers(0, 400), st.binary(max_size=8))
+@example(b"", 75, b"\x00\x80")  # the name of the scope is no UTF-8
 def test_any_bytes_are_taken_apart_without_an_error(noise: bytes, at: int, inserted: bytes) -> None:
     body = request(span(), span()).SerializeToString()
     for each in (noise, body[:at], body[:at] + inserted + body[at:]):
