@@ -69,7 +69,7 @@ def _counted(budget: Budget, calls: Iterable[PricedRecord]) -> int:
 
 
 def _counted_of(budget: Budget, priced: PricedRecord) -> int:
-    count, input_tokens, output_tokens, *_, cost_pusd = figures_of(priced)
+    count, input_tokens, output_tokens, _, _, _, cost_pusd, *_ = figures_of(priced)
     if budget.unit == "calls":
         return count
     if budget.unit == "tokens":
