@@ -165,11 +165,34 @@ class UsageRecord(NamedTuple):
         return self.end_ns, self.span_id, self.trace_id
 
 
+class Split(NamedTuple):
+    """What a cost is made of, and what the provider's cache changed in it.
+
+    The first five add up to the cost; `cost_other_pusd` is all that is no token: searches, pages, fees for requests.
+    `cache_saved_pusd` is what cache reads cost less than the same input without a cache, `cache_write_premium_pusd`
+    what cache writes cost more.
+
+    Units: pico-USD, none of them below 0.
+    """
+
+    cost_input_uncached_pusd: int
+    cost_cache_read_pusd: int
+    cost_cache_write_pusd: int
+    cost_output_pusd: int
+    cost_other_pusd: int
+    cache_saved_pusd: int
+    cache_write_premium_pusd: int
+
+
+NO_COST = Split(0, 0, 0, 0, 0, 0, 0)
+
+
 class Price(NamedTuple):
     """What a call costs, or why that is not known.
 
     Units: `cost_pusd` pico-USD; it is an int exactly when `status` is `priced` or `free`. `model` is the price book's
     `provider/model`, `match` says by which name and how it was found, `context` which variant of its prices applied.
+    `split` is `None` where there is no cost, or nobody knows what it is made of.
     """
 
     status: PriceStatus
@@ -179,6 +202,7 @@ class Price(NamedTuple):
     model: str | None = None
     match: str | None = None
     context: str | None = None
+    split: Split | None = None
 
 
 class PricedRecord(NamedTuple):

@@ -1,5 +1,6 @@
 """Ledgers as earlier releases wrote them: several months of calls, with their cells and sums, by their own schema."""
 
+import hashlib
 import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ import spanledger_exporter
 from spanledger_exporter.ledger.database import parse_url
 from spanledger_exporter.prices.price_book import PriceBook
 from spanledger_exporter.prices.pricing import price
-from spanledger_exporter.records import Price, Usage, UsageRecord
+from spanledger_exporter.records import Price, Profile, Usage, UsageRecord
 from tests.exporter.calls import record
 from tests.exporter.otlp_requests import END_NS
 
@@ -30,6 +31,7 @@ SUMS = (
     *("cost_micro_usd", "cost_rest_pusd"),
 )
 CELLS_MAX = 60
+FAILED: Mapping[str, Any] = {"outcome": "error", "usage": Usage(), "usage_status": "none"}
 
 
 def migrate_to(connection: Connection, revision: str) -> None:
@@ -41,20 +43,45 @@ def migrate_to(connection: Connection, revision: str) -> None:
 
 
 def make(url: str, revision: str, book: PriceBook, calls: int, *, latest_ns: int = END_NS) -> None:
-    """Make a ledger of one of the first two schemas, with so many calls of five months."""
+    """Make a ledger of an earlier schema, with so many calls of five months.
+
+    One after the second begins as that, and is brought up to its own.
+    """
+    first = min(revision, "0002")
     engine = create_engine(parse_url(url))
     with engine.begin() as connection:
-        migrate_to(connection, revision)
+        migrate_to(connection, first)
         connection.execute(
             text("INSERT INTO price_books (book_id, source, learnt_ns, content) VALUES (:id, :source, 1, :content)"),
             {"id": book.book_id, "source": book.source, "content": zlib.compress(book.content)},
         )
-        rows = list(_rows(book, calls, latest_ns, with_other_usage=revision == "0002"))
+        rows = list(_rows(book, calls, latest_ns, with_other_usage=first == "0002"))
         names = list(rows[0])
         places = ", ".join(f":{name}" for name in names)
         connection.execute(text(f"INSERT INTO entries ({', '.join(names)}) VALUES ({places})"), rows)
         _sum(connection, rows)
+        if revision > first:
+            migrate_to(connection, revision)
+            _digest_profiles(connection)
     engine.dispose()
+
+
+def _digest_profiles(connection: Connection) -> None:
+    """Let calls find the profiles by what they have in common, as the programs of those schemas had written them."""
+    rows = connection.execute(text("SELECT * FROM profiles")).mappings().all()
+    shared = [list(row.values())[3:-1] for row in rows]  # between the cell and the book
+    order = [list(row)[3:-1] for row in rows[:1]]
+    assert order == [[*Profile._fields, *_PRICED]]
+    for row, values in zip(rows, shared, strict=True):
+        values[Profile._fields.index("stream")] = bool(row["stream"])
+        digest = hashlib.blake2b(json.dumps([*values, row["price_book_id"]]).encode(), digest_size=16).digest()
+        change = text("UPDATE profiles SET digest = :digest WHERE profile_id = :number")
+        connection.execute(change, {"digest": digest, "number": row["profile_id"]})
+
+
+_PRICED = (
+    *("usage_status", "ambiguity", "price_status", "price_reason", "price_model", "price_match", "price_context"),
+)
 
 
 def _rows(book: PriceBook, calls: int, latest_ns: int, *, with_other_usage: bool) -> Iterator[dict[str, Any]]:
@@ -76,8 +103,11 @@ def _record(random: Random, end_ns: int, *, with_other_usage: bool) -> UsageReco
         {"service": f"service-{random.randrange(30)}", "stream": True},
         {"response_model": None, "request_model": "mystery-" + "名" * random.choice([1, 90])},
         {"usage": Usage(), "usage_status": "unreported", "response_id": None, "http_status": None},
-        {"outcome": "error", "error_type": "rate_limit_exceeded", "usage": Usage(), "usage_status": "none"},
+        FAILED | {"error_type": "rate_limit_exceeded", "provider": "mistral_ai"},
         {"provider": "anthropic", "request_model": None, "response_model": "claude-haiku-4-5", "resend_count": 2},
+        # Of several types and attempts, which those releases summed together.
+        FAILED
+        | {"error_type": random.choice(["server_error", "overloaded"]), "resend_count": random.choice([None, 1])},
         {"usage": Usage(40 * 10**12 + 1, 0)},  # 6 million USD: a few of them are beyond 64 bits of pico-USD
     )
     return record(**({"end_ns": end_ns, "start_ns": end_ns - 10**9, "usage": usage} | random.choice(kinds)))

@@ -9,7 +9,14 @@ from sqlalchemy import Connection, RowMapping, select
 from spanledger_exporter.ledger.database import Database
 from spanledger_exporter.ledger.rollups import Sums, sums_of, sums_of_row
 from spanledger_exporter.ledger.rows import price_of, record_of
-from spanledger_exporter.ledger.schema import ROLLUP_SUMS, entries, profiles, rollup_hours, rollup_minutes
+from spanledger_exporter.ledger.schema import (
+    ROLLUP_SUMS,
+    entries,
+    profiles,
+    rollup_hours,
+    rollup_minutes,
+    rollup_totals,
+)
 from spanledger_exporter.records import PricedRecord
 
 Rollup = Mapping[tuple[int, int], Sums]  # hour or minute, cell
@@ -43,6 +50,21 @@ def stored(connection: Connection, grain_s: int, *, since_s: int = 0) -> Rollup:
     return {key: sums for key, sums in found.items() if any(sums) and key[0] >= since_s}
 
 
+def by_cell(sums: Rollup) -> Mapping[int, Sums]:
+    """What the hours of each cell add up to."""
+    found: dict[int, Sums] = {}
+    for (_, cell_id), each in sums.items():
+        found[cell_id] = found.get(cell_id, NOTHING).plus(each)
+    return {cell_id: each for cell_id, each in found.items() if any(each)}
+
+
+def stored_totals(connection: Connection) -> Mapping[int, Sums]:
+    """The totals as they are kept; what adds up to nothing is left out."""
+    columns = (rollup_totals.c.cell_id, *(rollup_totals.c[name] for name in ROLLUP_SUMS))
+    found = {row[0]: sums_of_row(row[1:]) for row in connection.execute(select(*columns))}
+    return {cell_id: sums for cell_id, sums in found.items() if any(sums)}
+
+
 def total(sums: Rollup) -> Sums:
     """All of it together."""
     added = NOTHING
@@ -52,10 +74,11 @@ def total(sums: Rollup) -> Sums:
 
 
 def assert_sums_are_those_of_the_entries(database: Database) -> Sums:
-    """Compare the hours and the minutes with the entries, which retention must not have touched; return the total."""
+    """Compare hours, minutes and totals with the entries, which retention must not have touched; return the total."""
     with database.read() as connection:
         hours = rebuilt(connection, 3600)
         assert stored(connection, 3600) == hours
+        assert stored_totals(connection) == by_cell(hours)
         recent_s = int(time.time()) - _MINUTES_SURELY_KEPT_S
         assert stored(connection, 60, since_s=recent_s) == rebuilt(connection, 60, since_s=recent_s)
         keys = Counter((row["end_ns"], row["span_id"], row["trace_id"]) for row in rows_of(connection))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from spanledger_exporter.records import Usage, UsageRecord
+from spanledger_exporter.records import Split, Usage, UsageRecord
 from tests.exporter.calls import record
 
 INPUT_PUSD, CACHED_PUSD, OUTPUT_PUSD = 150_000, 75_000, 600_000  # a token of gpt-4o-mini
@@ -62,6 +62,13 @@ class ReportedCall:
 def cost_pusd(truth: Truth, cached: int) -> int:
     """What that many tokens cost, with so many of them known to be cached."""
     return (truth.input_tokens - cached) * INPUT_PUSD + cached * CACHED_PUSD + truth.output_tokens * OUTPUT_PUSD
+
+
+def split_pusd(truth: Truth, cached: int) -> Split:
+    """What that cost is made of."""
+    saved = cached * (INPUT_PUSD - CACHED_PUSD)
+    uncached = (truth.input_tokens - cached) * INPUT_PUSD
+    return Split(uncached, cached * CACHED_PUSD, 0, truth.output_tokens * OUTPUT_PUSD, 0, saved, 0)
 
 
 KINDS: Final = ("alone", "constant id", "no id", "by id", "parent", "early parent", "chain", "chain of two")

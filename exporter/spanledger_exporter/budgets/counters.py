@@ -52,7 +52,9 @@ def add(connection: Connection, table: Table, moves: Mapping[Row, Sum]) -> None:
         (*key, moved[0], moved[1], moved[2], *divmod(moved[3], PUSD_PER_MICRO_USD), *granted)
         for key, moved in sorted(moves.items())
     ]
-    add_sums(connection, table, _KEYS[table.name], rows)
+    if rows:
+        columns = dict(zip(table.columns.keys(), zip(*rows, strict=True), strict=True))
+        add_sums(connection, table, _KEYS[table.name], columns)
 
 
 def read(connection: Connection, table: Table, budget_id: int, since_s: int) -> dict[Row, Sum]:

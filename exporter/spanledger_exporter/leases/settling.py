@@ -9,7 +9,6 @@ is for, was made under no lease, whatever its span says.
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Final
 
 from sqlalchemy import Connection
 
@@ -19,10 +18,8 @@ from spanledger_exporter.budgets.scopes import group_key, never_sent
 from spanledger_exporter.leases import leases
 from spanledger_exporter.leases.leases import Change, CounterKey, Lease
 from spanledger_exporter.ledger.rollups import figures_of
+from spanledger_exporter.money import PUSD_PER_MICRO_USD
 from spanledger_exporter.records import OTHER, PricedRecord
-
-_PUSD_PER_MICRO_USD: Final = 10**6
-
 
 Moved = tuple[PricedRecord, int]
 """A call, and whether it was added, 1, or taken away, -1."""
@@ -69,11 +66,11 @@ def _counted(budget: Budget, calls: Iterable[Moved]) -> int:
     Rounded down: what a lease then holds too much of comes back when all its spans have come.
     """
     total = sum(sign * _counted_of(budget, priced) for priced, sign in calls)
-    return total // _PUSD_PER_MICRO_USD if budget.unit == "usd" else total
+    return total // PUSD_PER_MICRO_USD if budget.unit == "usd" else total
 
 
 def _counted_of(budget: Budget, priced: PricedRecord) -> int:
-    count, input_tokens, output_tokens, *_, cost_pusd = figures_of(priced)
+    count, input_tokens, output_tokens, _, _, _, cost_pusd, *_ = figures_of(priced)
     if budget.unit == "calls":
         return count
     if budget.unit == "tokens":

@@ -13,11 +13,16 @@ from spanledger_exporter.ledger.schema import DIMENSIONS, cells
 from spanledger_exporter.records import OTHER, PricedRecord
 
 _FREE_TEXTS = ("service", "environment", "tenant", "team", "project", "feature", "provider", "model")
+FIRST, RETRY = "first", "retry"
 _LABEL_BYTES_MAX = 200
 
 
 class Cell(NamedTuple):
-    """One combination of dimension values; an empty text is a value that was not reported."""
+    """One combination of dimension values; an empty text is a value that was not reported.
+
+    `error_type` is empty unless the call ended in an error. `attempt` is `first`, or `retry` for a call that an SDK
+    made again; neither is known of some cells from before the ledger kept them.
+    """
 
     service: str
     environment: str
@@ -32,6 +37,8 @@ class Cell(NamedTuple):
     usage_status: str
     price_status: str
     price_reason: str
+    error_type: str
+    attempt: str
 
 
 def cell_of(priced: PricedRecord) -> Cell:
@@ -52,7 +59,15 @@ def cell_of(priced: PricedRecord) -> Cell:
         record.usage_status,
         price.status,
         price.reason or "",
+        _label(profile.error_type) if profile.outcome == "error" else "",
+        RETRY if (profile.resend_count or 0) > 0 else FIRST,
     )
+
+
+def _folded(cell: Cell) -> Cell:
+    """Return the cell that a new one is folded into; a call without an error has no other error."""
+    error_type = OTHER if cell.error_type else ""
+    return cell._replace(**dict.fromkeys(_FREE_TEXTS, OTHER), error_type=error_type)
 
 
 def _label(text: str | None) -> str:
@@ -79,7 +94,7 @@ class Cells:
                 return cell, self._numbers[cell], False
         folded = len(self._numbers) + len(self._fresh) >= self._cells_max
         if folded:
-            cell = cell._replace(**dict.fromkeys(_FREE_TEXTS, OTHER))
+            cell = _folded(cell)
             if cell in self._numbers:
                 return cell, self._numbers[cell], True
         return cell, self._insert(connection, cell), folded

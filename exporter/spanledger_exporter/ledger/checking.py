@@ -4,11 +4,13 @@ Entries and sums are compared in one statement for each day, which sees one stat
 is right while others write. What is before the retention floor is on its way out, and is not looked at.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+import operator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Table, case, exists, func, literal, select, union_all
+from sqlalchemy import ColumnElement, Connection, Select, Table, case, exists, func, literal, or_, select, union_all
 
 from spanledger_exporter.budgets.document import group_text
 from spanledger_exporter.budgets.rebuilding import at_one_instant, differences, rebuild
@@ -18,13 +20,17 @@ from spanledger_exporter.ledger.database import Database
 from spanledger_exporter.ledger.insert import insert_or_add
 from spanledger_exporter.ledger.repeats import closed_hour, repeats
 from spanledger_exporter.ledger.schema import (
+    COUNTS,
+    MONEY,
     ROLLUP_SUMS,
+    STORED_SPLIT,
     adjustments,
     ledger_entries,
     profiles,
     reports,
     rollup_hours,
     rollup_minutes,
+    rollup_totals,
 )
 from spanledger_exporter.ledger.state import count_commit, floor_ns, raise_budgets_revision
 from spanledger_exporter.money import PUSD_PER_MICRO_USD
@@ -69,6 +75,7 @@ def check(database: Database, now_ns: int) -> list[Finding]:
         found += _check_budgets(connection)
     with database.read() as connection:
         _take_the_time(connection)
+        found += _check_totals(connection)
         found += _check_beside(connection, floor)
         if database.is_sqlite:
             found += _check_file(connection)
@@ -93,6 +100,9 @@ def repair(database: Database) -> int:
                 rows = list(_differences(connection, grain, since_s, day_s + _DAY_S))
                 insert_or_add(connection, grain.table, (grain.time, "cell_id"), rows)
                 changed += len(rows)
+        rows = list(_differences_of_totals(connection))
+        insert_or_add(connection, rollup_totals, ("cell_id",), rows)
+        changed += len(rows)
         off = rebuild(connection, load_budgets(connection), floor)
         if off:
             raise_budgets_revision(connection)
@@ -124,10 +134,10 @@ def _days(connection: Connection, floor: int) -> range:
 
 def _check_day(connection: Connection, since_s: int, until_s: int, now_ns: int) -> Iterator[Finding]:
     for row in _differences(connection, _HOURS, since_s, until_s):
-        yield Finding("sums_of_an_hour", _difference_text(_HOURS, row))
+        yield Finding("sums_of_an_hour", f"{_time(row['hour_s'])}, {_difference_text(row, 'the entries')}")
     minutes_s = max(since_s, now_ns // _NS_PER_S - _MINUTES_CHECKED_S)
     for row in _differences(connection, _MINUTES, minutes_s, until_s):
-        yield Finding("sums_of_a_minute", _difference_text(_MINUTES, row))
+        yield Finding("sums_of_a_minute", f"{_time(row['minute_s'])}, {_difference_text(row, 'the entries')}")
     lost = _without_profile(connection, since_s * _NS_PER_S, until_s * _NS_PER_S)
     if lost:
         yield Finding("profile_missing", f"{lost} entries of {_time(since_s)[:10]} have no profile")
@@ -148,38 +158,54 @@ def _differences(connection: Connection, grain: _Grain, since_s: int, until_s: i
     kept = select(time, stored.cell_id, *((-stored[name]).label(name) for name in ROLLUP_SUMS)).where(
         time >= since_s, time < until_s
     )
-    both = union_all(_rebuilt(grain, since_s, until_s), kept).subquery()
+    yield from _unequal(connection, names, _rebuilt(grain, since_s, until_s), kept)
+
+
+def _differences_of_totals(connection: Connection) -> Iterator[dict[str, int]]:
+    """Return by how much the totals are less than their hours add up to, where they are not the same.
+
+    Shape: rows of `rollup_totals`. The hours stay when entries go, so that all of them are there.
+    """
+    hours, totals = rollup_hours.c, rollup_totals.c
+    added = select(hours.cell_id, *(func.sum(hours[name]).label(name) for name in ROLLUP_SUMS)).group_by(hours.cell_id)
+    kept = select(totals.cell_id, *((-totals[name]).label(name) for name in ROLLUP_SUMS))
+    yield from _unequal(connection, ("cell_id",), added, kept)
+
+
+def _unequal(
+    connection: Connection, names: tuple[str, ...], wanted: Select[Any], taken_away: Select[Any]
+) -> Iterator[dict[str, int]]:  # Any: rows of columns that are named by the schema
+    """Return the rows of which the sums of both, the second below nothing, are not nothing."""
+    both = union_all(wanted, taken_away).subquery()
     sums = {name: func.sum(both.c[name]) for name in ROLLUP_SUMS}
-    differ = [sums[name] != 0 for name in ROLLUP_SUMS if not name.startswith("cost_")]
-    money = sums["cost_micro_usd"] * PUSD_PER_MICRO_USD + sums["cost_rest_pusd"] != 0
+    differ = [sums[name] != 0 for name in COUNTS]
+    differ += [sums[f"{name}_micro_usd"] * PUSD_PER_MICRO_USD + sums[f"{name}_rest_pusd"] != 0 for name in MONEY]
     query = (
         select(*(both.c[name] for name in names), *sums.values())
         .group_by(*(both.c[name] for name in names))
-        .having(_any([*differ, money]))
+        .having(or_(*differ))
         .order_by(*(both.c[name] for name in names))
     )
     for row in connection.execute(query):
         yield dict(zip((*names, *ROLLUP_SUMS), map(int, row), strict=True))
 
 
-def _rebuilt(grain: _Grain, since_s: int, until_s: int) -> Any:  # Select of a row type that has no name
+def _rebuilt(grain: _Grain, since_s: int, until_s: int) -> Select[Any]:
     """Return the sums of the entries, by the rules of `rollups.sums_of`."""
     here, seconds = ledger_entries.c, grain.seconds
     time = here.end_ns // (seconds * _NS_PER_S) * seconds
     input_, output = (func.coalesce(here[f"{name}_tokens"], 0) for name in ("input", "output"))
     read = _least(func.coalesce(here.cache_read_tokens, 0), input_)
-    cost = func.coalesce(here.cost_pusd, 0)
-    figures = (
+    counts = (
         literal(1),
         input_,
         output,
         read,
         _least(func.coalesce(here.cache_write_tokens, 0), input_ - read),
         _least(func.coalesce(here.reasoning_tokens, 0), output),
-        cost // PUSD_PER_MICRO_USD,
-        cost % PUSD_PER_MICRO_USD,
     )
-    sums = (func.sum(figure).label(name) for name, figure in zip(ROLLUP_SUMS, figures, strict=True))
+    halves = (half for pusd in _money() for half in (pusd // PUSD_PER_MICRO_USD, pusd % PUSD_PER_MICRO_USD))
+    sums = (func.sum(figure).label(name) for name, figure in zip(ROLLUP_SUMS, (*counts, *halves), strict=True))
     return (
         select(time.label(grain.time), profiles.c.cell_id, *sums)
         .join_from(ledger_entries, profiles, profiles.c.profile_id == here.profile_id)
@@ -188,15 +214,18 @@ def _rebuilt(grain: _Grain, since_s: int, until_s: int) -> Any:  # Select of a r
     )
 
 
+def _money() -> tuple[ColumnElement[int], ...]:
+    """Return an entry's cost and the split of it, in the order of `MONEY`; uncached input is what the others leave."""
+    here = ledger_entries.c
+    cost = func.coalesce(here.cost_pusd, 0)
+    split = {name: func.coalesce(here[name], 0) for name in STORED_SPLIT}
+    parts = [split[name] for name in STORED_SPLIT if name.startswith("cost_")]
+    uncached = case((here.cost_output_pusd.is_not(None), functools.reduce(operator.sub, parts, cost)), else_=0)
+    return cost, uncached, *(split[f"{name}_pusd"] for name in MONEY[2:])
+
+
 def _least(one: ColumnElement[int], other: ColumnElement[int]) -> ColumnElement[int]:
     return case((one < other, one), else_=other)
-
-
-def _any(conditions: Sequence[ColumnElement[bool]]) -> ColumnElement[bool]:
-    first, *others = conditions
-    for other in others:
-        first |= other
-    return first
 
 
 def _oldest_minute(connection: Connection, *, default: int) -> int:
@@ -209,6 +238,11 @@ def _without_profile(connection: Connection, since_ns: int, until_ns: int) -> in
     known = exists().where(profiles.c.profile_id == here.profile_id)
     query = select(func.count()).where(here.end_ns >= since_ns, here.end_ns < until_ns, ~known)
     return connection.execute(query).scalar_one()
+
+
+def _check_totals(connection: Connection) -> Iterator[Finding]:
+    for row in _differences_of_totals(connection):
+        yield Finding("sums_in_all", _difference_text(row, "those of its hours"))
 
 
 def _check_budgets(connection: Connection) -> Iterator[Finding]:
@@ -251,11 +285,12 @@ def _check_file(connection: Connection) -> Iterator[Finding]:
         yield Finding("file", f"a row of {row[0]} names one of {row[2]} that is not there")
 
 
-def _difference_text(grain: _Grain, row: Mapping[str, int]) -> str:
-    money = row["cost_micro_usd"] * PUSD_PER_MICRO_USD + row["cost_rest_pusd"]
-    figures = {name: row[name] for name in ROLLUP_SUMS[:-2]} | {"cost_pusd": money}
+def _difference_text(row: Mapping[str, int], what: str) -> str:
+    figures = {name: row[name] for name in COUNTS}
+    for name in MONEY:
+        figures[f"{name}_pusd"] = row[f"{name}_micro_usd"] * PUSD_PER_MICRO_USD + row[f"{name}_rest_pusd"]
     said = ", ".join(f"{name} {-figure:+}" for name, figure in figures.items() if figure)
-    return f"{_time(row[grain.time])}, cell {row['cell_id']}: the sums differ from the entries by {said}"
+    return f"cell {row['cell_id']}: the sums differ from {what} by {said}"
 
 
 def _time(unix_s: int) -> str:

@@ -5,7 +5,7 @@ from datetime import datetime
 
 REPORT_DIMENSIONS = (
     *("service", "environment", "tenant", "team", "project", "feature"),
-    *("provider", "model", "operation", "day"),
+    *("provider", "model", "operation", "error_type", "attempt", "day"),
 )
 
 

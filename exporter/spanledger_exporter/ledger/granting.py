@@ -6,7 +6,7 @@ from sqlalchemy.exc import ProgrammingError
 from spanledger_exporter.errors import LedgerError
 from spanledger_exporter.ledger.database import Database
 
-VIEWS = ("entries", "spend_hours", "spend_days")
+VIEWS = ("entries", "spend_hours", "spend_days", "budget_spend")
 """What readers may rely on: their columns stay from version to version."""
 
 

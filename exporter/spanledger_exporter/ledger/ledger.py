@@ -220,7 +220,7 @@ class Ledger:
             marks = calls.keep_reports(of_new)
             seen = seen._replace(report_id=_last(connection, reports.c.report_id))
             numbers = [of_new.get(priced.record.key) for priced in batch]
-        moves.write(connection, now_ns)
+        moved = moves.write(connection, now_ns)
         self._budgets.write(connection, charges)
         seen = seen._replace(entry_id=max((number for number in numbers if number), default=seen.entry_id))
 
@@ -228,7 +228,7 @@ class Ledger:
             self._window.remember(sifted, numbers)
             self._window.add(marks)
 
-        return Appended(new, cells, moves.by_cell(), other), remember, seen
+        return Appended(new, cells, moved, other), remember, seen
 
     def adjust(self, changes: Sequence[Adjustment]) -> Adjusted:
         """Give entries another price, move the sums by the difference, and keep what was changed and why.
@@ -258,14 +258,14 @@ class Ledger:
                     replace(connection, call.row, priced, numbered, self._profiles, moves, call.row["reports"])
                     connection.execute(insert(adjustments), _adjustment_row(call.row, change, now_ns))
                     changed += 1
-                moves.write(connection, now_ns)
+                moved = moves.write(connection, now_ns)
                 self._budgets.write(connection, charges)
             committed = True
         finally:
             self._profiles.settled(committed=committed)
             self._budgets.settled(committed=committed)
         self._settle(seen)
-        return Adjusted(changed, moves.by_cell())
+        return Adjusted(changed, moved)
 
     def hold_counters(self, marks: Marks) -> None:
         """Keep how far counters are held, for the next start."""
@@ -382,5 +382,6 @@ def _adjustment_row(row: RowMapping, change: Adjustment, now_ns: int) -> dict[st
 def _price_text(price: Price) -> str:
     said = price._asdict()
     cost_pusd = said.pop("cost_pusd")
+    said.pop("split")
     cost_usd = None if cost_pusd is None else usd_text(cost_pusd)
     return json.dumps({name: value for name, value in (said | {"cost_usd": cost_usd}).items() if value is not None})

@@ -46,7 +46,7 @@ class Profiles:
         """Return the number of what this call shares with others."""
         record, price, _ = priced
         profile = record[5]
-        status, _, reason, _, model, match, context = price
+        status, _, reason, _, model, match, context, _ = price
         rest = (book_number, record[6], status, model, match, context, reason, record[14])
         known = self._by_identity.get((id(profile), rest))
         if known is not None and known[0] is profile:

@@ -154,7 +154,7 @@ class Reader:
         )
 
     def report(self, by: Iterable[str], wanted: Filter) -> list[ReportLine]:
-        """Return the sums of calls by `service`, `environment`, `provider`, `model`, `operation` or `day` (UTC).
+        """Return the sums of calls by some of `REPORT_DIMENSIONS`; a `day` is one in UTC.
 
         They come from the hourly rollups: `since` and `until` are taken at the beginning of their hour.
         """
@@ -295,9 +295,9 @@ def _document(row: RowMapping) -> Document:
     for name in ("start", "end", "received"):
         document[name] = _rfc3339(document.pop(f"{name}_ns"))
     document["other_usage"] = others_of(row)
-    for name in ("cost", "provider_cost"):
-        pusd = document[f"{name}_pusd"]
-        document[f"{name}_usd"] = None if pusd is None else usd_text(pusd)
+    for name in [name for name in document if name.endswith("_pusd")]:
+        pusd = document[name]
+        document[f"{name.removesuffix('_pusd')}_usd"] = None if pusd is None else usd_text(pusd)
     return document
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from sqlalchemy import RowMapping
 
-from spanledger_exporter.ledger.schema import ENTRY_COLUMNS, STORED_USAGE
+from spanledger_exporter.ledger.schema import ENTRY_COLUMNS, STORED_SPLIT, STORED_USAGE
 from spanledger_exporter.ledger.usage_columns import details_of, stored, usage_of
-from spanledger_exporter.records import Price, PricedRecord, Profile, Usage, UsageRecord
+from spanledger_exporter.records import Price, PricedRecord, Profile, Split, Usage, UsageRecord
 
 Row = tuple[Any, ...]
 _OWN = tuple(name for name in UsageRecord._fields if name not in {"profile", "usage", "leases", "rate_limits"})
@@ -20,7 +20,13 @@ assert UsageRecord._fields[7:14] == ("usage", *ENTRY_COLUMNS[7:12], "provider_co
 assert UsageRecord._fields[15] == "leases"
 assert UsageRecord._fields[:5] == (*ENTRY_COLUMNS[:4], "parent_span_id")
 assert Price._fields[:4] == ("status", "cost_pusd", "reason", "detail")
-assert ENTRY_COLUMNS[12:] == (*STORED_USAGE, "details", "cost_pusd", "reports")
+assert Price._fields[7] == "split"
+assert ENTRY_COLUMNS[12:] == (*STORED_USAGE, "details", "cost_pusd", "reports", *STORED_SPLIT)
+assert Split._fields == (
+    *("cost_input_uncached_pusd", "cost_cache_read_pusd", "cost_cache_write_pusd", "cost_output_pusd"),
+    *("cost_other_pusd", "cache_saved_pusd", "cache_write_premium_pusd"),
+)
+_NO_SPLIT = (None,) * len(STORED_SPLIT)
 
 
 def row_of(priced: PricedRecord, profile_id: int, received_ns: int, reports: int | None) -> Row:
@@ -38,7 +44,16 @@ def row_of(priced: PricedRecord, profile_id: int, received_ns: int, reports: int
         details_of(usage, record[13], price[3], record[15]),
         price[1],
         reports,
+        *_stored_split(price[7]),
     )
+
+
+def _stored_split(split: Split | None) -> tuple[int | None, ...]:
+    """Return a split in the order of `STORED_SPLIT`; what is 0 is left out, for an entry has few of them."""
+    if split is None:
+        return _NO_SPLIT
+    _, read, write, output, other, saved, premium = split
+    return output, read or None, write or None, other or None, saved or None, premium or None
 
 
 def record_of(row: RowMapping) -> UsageRecord:
@@ -50,7 +65,9 @@ def record_of(row: RowMapping) -> UsageRecord:
 def price_of(row: RowMapping) -> Price:
     """Return the price that a row of the view `entries` holds."""
     names = ("reason", "detail", "model", "match", "context")
-    return Price(row["price_status"], row["cost_pusd"], **{name: row[f"price_{name}"] for name in names})
+    known = row["cost_input_uncached_pusd"] is not None
+    split = Split._make(row[name] for name in Split._fields) if known else None
+    return Price(row["price_status"], row["cost_pusd"], **{name: row[f"price_{name}"] for name in names}, split=split)
 
 
 def document_of(record: UsageRecord) -> str:

@@ -22,6 +22,8 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from spanledger_exporter.records import Split
+
 metadata = MetaData()
 
 # SQLite numbers rows by themselves only for a primary key whose type is spelled INTEGER.
@@ -58,19 +60,25 @@ DIMENSIONS = (
     "usage_status",
     "price_status",
     "price_reason",
+    "error_type",
+    "attempt",
+)
+# What of a cost's split an entry keeps (records.Split): the rest of the cost is uncached input. An entry of which that
+# is not known, as those from before it was kept, has none of them; else the first is there, and the others where they
+# are not 0.
+STORED_SPLIT = (
+    "cost_output_pusd",
+    "cost_cache_read_pusd",
+    "cost_cache_write_pusd",
+    "cost_other_pusd",
+    "cache_saved_pusd",
+    "cache_write_premium_pusd",
 )
 # A sum of money is kept as whole micro-USD plus pico-USD that may exceed one micro-USD: neither half can overflow
 # 64 bits before a ledger holds 9.2 trillion USD or 9.2 trillion calls.
-ROLLUP_SUMS = (
-    "calls",
-    "input_tokens",
-    "output_tokens",
-    "cache_read_tokens",
-    "cache_write_tokens",
-    "reasoning_tokens",
-    "cost_micro_usd",
-    "cost_rest_pusd",
-)
+COUNTS = ("calls", "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
+MONEY = ("cost", *(name.removesuffix("_pusd") for name in Split._fields))
+ROLLUP_SUMS = (*COUNTS, *(name + half for name in MONEY for half in ("_micro_usd", "_rest_pusd")))
 
 price_books = Table(
     "price_books",
@@ -165,6 +173,7 @@ ledger_entries = Table(
     Column("details", Text),
     Column("cost_pusd", BigInteger),
     Column("reports", BigInteger),
+    *(Column(name, BigInteger) for name in STORED_SPLIT),
     UniqueConstraint("end_ns", "span_id", "trace_id", name="entry_key"),
     sqlite_autoincrement=True,  # a number is never used again, also where retention deleted the newest entry
     postgresql_partition_by="RANGE (end_ns)",
@@ -192,7 +201,7 @@ rollup_hours = Table(
     metadata,
     Column("hour_s", BigInteger, primary_key=True, autoincrement=False),
     Column("cell_id", BigInteger, ForeignKey("cells.cell_id"), primary_key=True, autoincrement=False),
-    *(Column(name, BigInteger, nullable=False) for name in ROLLUP_SUMS),
+    *(Column(name, BigInteger, nullable=False, server_default="0") for name in ROLLUP_SUMS),
 )
 
 # The same by the minute, for the last two days.
@@ -201,7 +210,15 @@ rollup_minutes = Table(
     metadata,
     Column("minute_s", BigInteger, primary_key=True, autoincrement=False),
     Column("cell_id", BigInteger, ForeignKey("cells.cell_id"), primary_key=True, autoincrement=False),
-    *(Column(name, BigInteger, nullable=False) for name in ROLLUP_SUMS),
+    *(Column(name, BigInteger, nullable=False, server_default="0") for name in ROLLUP_SUMS),
+)
+
+# The same since the ledger began, so that totals are read from as many rows as there are cells, however old it is.
+rollup_totals = Table(
+    "rollup_totals",
+    metadata,
+    Column("cell_id", BigInteger, ForeignKey("cells.cell_id"), primary_key=True, autoincrement=False),
+    *(Column(name, BigInteger, nullable=False, server_default="0") for name in ROLLUP_SUMS),
 )
 
 # What could not become an entry, to be looked into and replayed (dead_letters.py).
@@ -369,4 +386,18 @@ entries = Table(
     Column("price_detail", Text),
     Column("reports", BigInteger),
     *(Column(name, profiles.c[name].type) for name in _OF_PROFILES if name != "profile_id"),
+    *(Column(name, BigInteger) for name in Split._fields),
+)
+
+# What each group of each budget came to in each period, with the limit of now. Only SQL asks it.
+budget_spend = Table(
+    "budget_spend",
+    views,
+    Column("budget", Text),
+    Column("unit", Text),
+    Column("mode", Text),
+    Column("limit_amount", BigInteger),
+    Column("group_key", Text),
+    Column("period_start_s", BigInteger),
+    *(Column(name, BigInteger) for name in (*BUDGET_SUMS, "leased")),
 )

@@ -5,6 +5,7 @@ computes; one statement of a thousand rows is also twice as fast by itself.
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any, Final
 
 from sqlalchemy import Connection
@@ -17,8 +18,6 @@ _PARAMETERS_MAX: Final = 32_766
 """SQLite's limit for one statement since 3.32; a build may have a higher one."""
 _ROWS_MAX: Final = min(1024, _PARAMETERS_MAX // len(ENTRY_COLUMNS))
 _KEYS_MAX: Final = 500
-_PLACES: Final = f"({','.join('?' * len(ENTRY_COLUMNS))})"
-_INSERT: Final = f"INSERT INTO ledger_entries ({','.join(ENTRY_COLUMNS)}) VALUES "
 _TABLES: Final = ("ledger_entries", "reports")
 
 
@@ -56,12 +55,15 @@ class SqliteEntries:
 
 
 def _insert(connection: Connection, rows: Sequence[Row]) -> list[int | None]:
-    values: list[Any] = []
-    for row in rows:
-        values += row
-    statement = f"{_INSERT}{','.join([_PLACES] * len(rows))} ON CONFLICT DO NOTHING"
+    # Each column costs as much as the next one, and of some no row has anything: those are left out.
+    columns = dict(zip(ENTRY_COLUMNS, zip(*rows, strict=True), strict=True))
+    said = {name: values for name, values in columns.items() if any(values) or values.count(None) < len(values)}
+    values = tuple(chain.from_iterable(zip(*said.values(), strict=True)))
+    places = f"({','.join('?' * len(said))})"
+    into = f"INSERT INTO ledger_entries ({','.join(said)}) VALUES "
+    statement = f"{into}{','.join([places] * len(rows))} ON CONFLICT DO NOTHING"
     last: int = connection.exec_driver_sql("SELECT coalesce(max(entry_id), 0) FROM ledger_entries").scalar_one()
-    done = connection.exec_driver_sql(statement, tuple(values))
+    done = connection.exec_driver_sql(statement, values)
     if done.rowcount == len(rows):
         # Numbered one after the other: nobody else writes, and a row gets the largest number there ever was plus one.
         first = done.lastrowid - len(rows) + 1

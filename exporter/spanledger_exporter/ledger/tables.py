@@ -14,6 +14,7 @@ from spanledger_exporter.money import usd_text
 ENTRIES_SHOWN = 50
 _WIDTH_MIN = 160
 _UNKNOWN = "?"
+_NOTHING = {"error_type": "-"}  # most calls end without an error, which is nothing unknown
 _SUMMED = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
 
 
@@ -36,7 +37,8 @@ def print_report(by: Sequence[str], lines: Sequence[ReportLine]) -> None:
     for name in ("calls", "errors", "input", "cached", "output", "cost USD", "unpriced", "unreported"):
         table.add_column(name, justify="right")
     for line in lines:
-        table.add_row(*(value or _UNKNOWN for value in line.group), *_report_cells(line))
+        group = (value or _NOTHING.get(name, _UNKNOWN) for name, value in zip(by, line.group, strict=True))
+        table.add_row(*group, *_report_cells(line))
     table.add_section()
     table.add_row("total", *("" for _ in by[1:]), *_report_cells(_total(lines)), style="bold")
     console().print(table)

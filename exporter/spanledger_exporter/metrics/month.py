@@ -27,7 +27,7 @@ from spanledger_exporter.ledger.database import Database
 from spanledger_exporter.ledger.schema import DIMENSIONS, cells, rollup_hours
 from spanledger_exporter.metrics.dimensions import DEFAULT_DIMENSIONS, Dimensions
 from spanledger_exporter.metrics.spend import SERIES_MAX
-from spanledger_exporter.money import usd_float
+from spanledger_exporter.money import PUSD_PER_MICRO_USD, usd_float
 
 _logger = logging.getLogger(__name__)
 _DAY_S: Final = 86_400
@@ -36,7 +36,6 @@ _KEPT_S: Final = 3600
 _FRESH_DAYS: Final = 2
 _HISTORY_DAYS: Final = 42
 _REST_PARTS: Final = 9
-_PUSD_PER_MICRO_USD: Final = 10**6
 _MONTH: Final = Period(kind="month", timezone="UTC")
 _QUANTILES: Final = (("0.1", "low"), ("0.5", "middle"), ("0.9", "high"))
 
@@ -210,7 +209,7 @@ def _read(connection: Connection, since_s: int, until_s: int) -> dict[int, dict[
     )
     found: dict[int, dict[int, int]] = {}
     for day_s, number, micro_usd, rest_pusd in connection.execute(query):
-        found.setdefault(int(day_s), {})[number] = int(micro_usd) * _PUSD_PER_MICRO_USD + int(rest_pusd)
+        found.setdefault(int(day_s), {})[number] = int(micro_usd) * PUSD_PER_MICRO_USD + int(rest_pusd)
     return found
 
 

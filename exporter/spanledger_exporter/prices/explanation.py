@@ -4,8 +4,9 @@ from typing import Any
 
 from spanledger_exporter.ledger.reader import Document, History
 from spanledger_exporter.money import usd_text
+from spanledger_exporter.prices.lines import Line
 from spanledger_exporter.prices.price_book import NoQuote, PriceBook
-from spanledger_exporter.prices.pricing import Line, lines, price, quote
+from spanledger_exporter.prices.pricing import lines, price, quote
 from spanledger_exporter.prices.rates import usd_per_unit_text
 from spanledger_exporter.records import UsageRecord
 

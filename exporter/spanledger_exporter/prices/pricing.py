@@ -12,24 +12,9 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from spanledger_exporter.money import COST_PUSD_MAX, usd_text
+from spanledger_exporter.prices.lines import Line, split_of
 from spanledger_exporter.prices.price_book import Context, NoQuote, PriceBook, Quote
-from spanledger_exporter.prices.rates import Pusd
-from spanledger_exporter.records import Price, Profile, UnpricedReason, Usage, UsageRecord
-
-
-class Line(NamedTuple):
-    """One factor of a price.
-
-    Units: `quantity` in `unit`s not counted on another line; `rate_pusd` pico-USD for one unit; `cost_pusd`
-    pico-USD, rounded half to even (the rates of real books are whole pico-USD but for a handful, so nearly always
-    exact).
-    """
-
-    unit: str
-    quantity: int
-    price_key: str
-    rate_pusd: Pusd
-    cost_pusd: int
+from spanledger_exporter.records import NO_COST, Price, Profile, UnpricedReason, Usage, UsageRecord
 
 
 class _Unit(NamedTuple):
@@ -127,7 +112,7 @@ def price_without_rates(record: UsageRecord) -> Price | None:
     if record.usage_status == "none" and not (free and profile.outcome == "ok"):
         return Price("none", None)
     if free:
-        return Price("free", 0, None, f"{profile.provider} bills nothing for {profile.operation}")
+        return Price("free", 0, None, f"{profile.provider} bills nothing for {profile.operation}", split=NO_COST)
     return None
 
 
@@ -221,7 +206,9 @@ def _charged(found: Quote, record: UsageRecord) -> Price:
     if not isinstance(charged, NoQuote):
         cost = sum(line.cost_pusd for line in charged)
         if cost <= COST_PUSD_MAX:
-            return Price("free" if found.free else "priced", cost, None, None, found.model, found.match, found.context)
+            status = "free" if found.free else "priced"
+            split = split_of(charged, usage, found.rates)
+            return Price(status, cost, None, None, found.model, found.match, found.context, split)
         charged = _no("out_of_range", f"{cost} pico-USD is more than any single call can cost", found)
     return Price("unpriced", None, charged.reason, charged.detail, found.model, found.match, found.context)
 

@@ -58,12 +58,20 @@ DELETED = "DELETE FROM ledger_entries WHERE entry_id = 1"
     ("statement", "kinds", "said"),
     [
         ("UPDATE rollup_hours SET calls = calls + 2 WHERE hour_s = 1794999600 AND cell_id = 1",
-         {"sums_of_an_hour"}, "2026-11-18T11:00:00Z, cell 1: the sums differ from the entries by calls +2"),
+         {"sums_of_an_hour", "sums_in_all"},
+         "2026-11-18T11:00:00Z, cell 1: the sums differ from the entries by calls +2"),
         ("UPDATE rollup_hours SET cost_rest_pusd = cost_rest_pusd - 1 WHERE hour_s = 1794999600 AND cell_id = 1",
-         {"sums_of_an_hour"}, "by cost_pusd -1"),
+         {"sums_of_an_hour", "sums_in_all"}, "by cost_pusd -1"),
+        ("UPDATE rollup_hours SET cache_saved_micro_usd = 9 WHERE hour_s = 1794999600 AND cell_id = 1",
+         {"sums_of_an_hour", "sums_in_all"}, "by cache_saved_pusd +9000000"),
+        ("UPDATE rollup_totals SET cost_output_rest_pusd = cost_output_rest_pusd + 3 WHERE cell_id = 1",
+         {"sums_in_all"}, "cell 1: the sums differ from those of its hours by cost_output_pusd +3"),
+        ("DELETE FROM rollup_totals WHERE cell_id = 1", {"sums_in_all"}, "by calls -1"),
+        ("UPDATE ledger_entries SET cost_output_pusd = cost_output_pusd - 1 WHERE entry_id = 1",
+         {"sums_of_an_hour"}, "by cost_input_uncached_pusd -1, cost_output_pusd +1"),
         ("UPDATE rollup_minutes SET output_tokens = 0 WHERE cell_id = 1 AND minute_s > 1794999600",
          {"sums_of_a_minute"}, "by output_tokens -"),
-        ("DELETE FROM rollup_hours", {"sums_of_an_hour"}, "by calls -1"),
+        ("DELETE FROM rollup_hours", {"sums_of_an_hour", "sums_in_all"}, "by calls -1"),
         (DELETED, {"sums_of_an_hour"}, "by calls +1, input_tokens +"),
         ("UPDATE ledger_entries SET profile_id = 999 WHERE entry_id = 1",
          {"profile_missing", "sums_of_an_hour"}, "1 entries of 2026-11-"),
@@ -72,7 +80,8 @@ DELETED = "DELETE FROM ledger_entries WHERE entry_id = 1"
         ("INSERT INTO adjustments (entry_id, made_ns, reason, before, after) VALUES (999, 1, 'r', '{}', '{}')",
          {"adjustments"}, "is of entry 999, which is not there"),
     ],
-    ids=["calls", "a pico-dollar", "minutes", "no sums", "an entry", "profile", "a report", "reports", "adjustments"],
+    ids=["calls", "a pico-dollar", "a part", "totals", "a total", "a split", "minutes", "no sums", "an entry",
+         "profile", "a report", "reports", "adjustments"],
 )  # fmt: skip
 def test_what_is_wrong_is_said(mixed: Ledger, database: Database, statement: str, kinds: set[str], said: str) -> None:
     spoil(database, statement)
@@ -86,9 +95,11 @@ def test_what_is_wrong_is_said(mixed: Ledger, database: Database, statement: str
     [
         "UPDATE rollup_hours SET calls = calls + 2, cost_micro_usd = 7, reasoning_tokens = reasoning_tokens - 1",
         "DELETE FROM rollup_hours",
+        "UPDATE rollup_totals SET calls = calls - 1, cache_saved_micro_usd = 5",
+        "DELETE FROM rollup_totals",
         DELETED,
     ],
-    ids=["other sums", "no sums", "an entry less"],
+    ids=["other sums", "no sums", "other totals", "no totals", "an entry less"],
 )
 def test_sums_are_made_those_of_the_entries(mixed: Ledger, database: Database, book: PriceBook, statement: str) -> None:
     before = total(mixed)
@@ -111,7 +122,7 @@ def test_repairing_leaves_what_is_before_the_floor(mixed: Ledger, database: Data
         f"DELETE FROM ledger_entries WHERE end_ns < {floor}",
         f"UPDATE rollup_hours SET calls = calls + 1 WHERE hour_s >= {floor // 10**9}",
     )
-    assert {finding.kind for finding in check(database, NOW_NS)} == {"sums_of_an_hour"}
+    assert {finding.kind for finding in check(database, NOW_NS)} == {"sums_of_an_hour", "sums_in_all"}
     repair(database)
     assert check(database, NOW_NS) == []
     assert total(mixed) == before

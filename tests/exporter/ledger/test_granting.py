@@ -4,10 +4,12 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import ProgrammingError
 
+from spanledger_exporter.budgets.shelf import BudgetShelf
 from spanledger_exporter.errors import LedgerError
 from spanledger_exporter.ledger.database import open_database, parse_url
 from spanledger_exporter.ledger.granting import VIEWS, grant
 from spanledger_exporter.prices.price_book import PriceBook
+from tests.exporter.budgets.counted import declared
 from tests.exporter.ledgers import daily, writer
 from tests.servers import postgresql
 
@@ -21,6 +23,7 @@ def readers_url(postgresql_cluster: postgresql.Cluster, postgresql_url: str, boo
     postgresql_cluster.execute(f"DROP ROLE IF EXISTS {quoted}")
     postgresql_cluster.execute(f"CREATE ROLE {quoted} LOGIN")
     database = open_database(postgresql_url)
+    BudgetShelf(database).set(declared(period="day"), "ann")
     writer(database, book).append(daily(book, range(3)))
     grant(database, ROLE)
     grant(database, ROLE)
@@ -38,7 +41,7 @@ def run(url: str, statement: str) -> object:
 
 
 def test_the_role_reads_every_view(readers_url: str) -> None:
-    assert [run(readers_url, f"SELECT count(*) FROM {view}") for view in VIEWS] == [3, 3, 3]
+    assert [run(readers_url, f"SELECT count(*) FROM {view}") for view in VIEWS] == [3, 3, 3, 3]
 
 
 @pytest.mark.parametrize(
@@ -46,7 +49,7 @@ def test_the_role_reads_every_view(readers_url: str) -> None:
     [
         *(f"SELECT * FROM {table}" for table in (
             "ledger_entries", "profiles", "reports", "cells", "rollup_hours", "rollup_minutes", "adjustments",
-            "price_books", "ledger_state")),
+            "price_books", "ledger_state", "rollup_totals", "budgets", "budget_counters")),
         "DELETE FROM entries",
         "UPDATE spend_hours SET calls = 0",
         "INSERT INTO ledger_state (name, value) VALUES ('mine', 1)",

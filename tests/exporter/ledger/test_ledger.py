@@ -17,19 +17,24 @@ from spanledger_exporter.ledger.ledger import Ledger
 from spanledger_exporter.ledger.reader import Reader
 from spanledger_exporter.ledger.rollups import Sums
 from spanledger_exporter.prices.price_book import PriceBook
-from spanledger_exporter.records import OTHER, Adjustment, Price, PricedRecord, Usage
+from spanledger_exporter.records import OTHER, Adjustment, Price, PricedRecord, Split, Usage
 from tests.exporter.calls import USAGE_PUSD, priced
+from tests.exporter.ledgers import count, total
 from tests.exporter.otlp_requests import END_NS
 
 HOUR_NS = 3600 * 10**9
-CELL = Cell("shop", "test", "", "", "", "", "openai", "gpt-4o-mini-2024-07-18", "chat", "ok", "reported", "priced", "")
+CELL = Cell(
+    *("shop", "test", "", "", "", "", "openai", "gpt-4o-mini-2024-07-18", "chat", "ok", "reported", "priced", ""),
+    *("", "first"),
+)
+SPLIT = Split(60 * 150_000, 40 * 75_000, 0, 20 * 600_000, 0, 40 * 75_000, 0)
 
 
 def test_an_appended_call_is_an_entry_and_part_of_its_sums(ledger: Ledger, ledger_url: str, book: PriceBook) -> None:
     sent = priced(book)
     appended = ledger.append([sent])
     assert (appended.new, appended.cells) == ([sent], [CELL])
-    assert appended.sums == ledger.totals() == {CELL: Sums(1, 100, 20, 40, 0, 0, USAGE_PUSD)}
+    assert appended.sums == ledger.totals() == {CELL: Sums(1, 100, 20, 40, 0, 0, USAGE_PUSD, *SPLIT)}
     with Reader(ledger_url) as reader:
         (entry,) = reader.entries(Filter())
     assert entry["span_id"] == sent.record.span_id.hex()
@@ -61,6 +66,76 @@ def test_an_entry_gives_back_the_record_that_made_it(
     figures = {name: figure for name, figure in usage._asdict().items() if figure is not None}
     assert {name: figure for name, figure in document.items() if name in figures} | document["other_usage"] == figures
     assert document["provider_cost_usd"] == "0.000000000123"
+
+
+def test_calls_that_say_different_things_keep_them_in_one_batch(
+    ledger: Ledger, ledger_url: str, book: PriceBook
+) -> None:
+    """Nothing, zeros and figures of every class, in one statement."""
+    said = [Usage(), Usage(*[0] * len(Usage._fields)), Usage(*range(1, len(Usage._fields) + 1)), Usage(5, 0)]
+    sent = [priced(book, end_ns=END_NS + number, usage=usage) for number, usage in enumerate(said)]
+    ledger.append(sent)
+    with Reader(ledger_url) as reader:
+        kept = [(record, price) for _, record, price in reader.priced(Filter(), unpriced=False)]
+    assert kept == [(each.record, each.price) for each in sent]
+
+
+def test_an_entry_says_what_its_cost_is_made_of(ledger: Ledger, ledger_url: str, book: PriceBook) -> None:
+    """Also where a part is nothing; of one that was agreed upon nobody knows."""
+    ledger.append([priced(book), priced(book, end_ns=END_NS + 1, usage=Usage(), usage_status="unreported")])
+    with Reader(ledger_url) as reader:
+        unpriced, entry = reader.entries(Filter())
+    assert [entry[name] for name in Split._fields] == [*SPLIT]
+    assert [unpriced[name] for name in Split._fields] == [None] * 7
+    assert (entry["cost_cache_read_usd"], entry["cache_saved_usd"]) == ("0.000003", "0.000003")
+    assert (entry["cost_other_usd"], unpriced["cost_other_usd"]) == ("0", None)
+    ledger.adjust([Adjustment(entry["entry_id"], Price("priced", 7), book.book_id, "agreed")])
+    with Reader(ledger_url) as reader:
+        agreed = list(reader.entries(Filter()))[1]
+    assert (agreed["cost_pusd"], [agreed[name] for name in Split._fields]) == (7, [None] * 7)
+    assert total(ledger)[6:] == (7, 0, 0, 0, 0, 0, 0, 0)
+
+
+def test_totals_are_one_row_for_a_cell_however_many_hours_it_has(
+    ledger: Ledger, database: Database, book: PriceBook
+) -> None:
+    ledger.append([priced(book, end_ns=END_NS - number * HOUR_NS) for number in range(5)])
+    assert (count(database, "rollup_hours"), count(database, "rollup_totals")) == (5, 1)
+    assert ledger.totals()[CELL].calls == 5
+
+
+def test_errors_and_retries_are_summed_apart(ledger: Ledger, book: PriceBook) -> None:
+    failed = {"outcome": "error", "usage": Usage(), "usage_status": "none"}
+    ledger.append(
+        [
+            priced(book, error_type="left over"),  # of a call that went well in the end
+            priced(book, resend_count=0),
+            priced(book, resend_count=2),
+            priced(book, **failed, error_type="rate_limit_exceeded"),
+            priced(book, **failed, error_type="rate_limit_exceeded", resend_count=1),
+            priced(book, **failed, error_type="名" * 100),
+            priced(book, **failed),
+        ]
+    )
+    assert {(cell.outcome, cell.error_type, cell.attempt): sums.calls for cell, sums in ledger.totals().items()} == {
+        ("ok", "", "first"): 2,
+        ("ok", "", "retry"): 1,
+        ("error", "rate_limit_exceeded", "first"): 1,
+        ("error", "rate_limit_exceeded", "retry"): 1,
+        ("error", "名" * 66, "first"): 1,
+        ("error", "", "first"): 1,
+    }
+
+
+def test_a_type_of_error_is_folded_and_no_error_stays_none(database: Database, book: PriceBook) -> None:
+    ledger = Ledger(database, cells_max=1)
+    ledger.keep_book(book)
+    failed = {"outcome": "error", "usage": Usage(), "usage_status": "none"}
+    ledger.append([priced(book)])
+    ledger.append([priced(book, service="other"), priced(book, **failed, error_type="a", resend_count=1)])
+    assert {(cell.service, cell.error_type, cell.attempt) for cell in ledger.totals()} == {
+        ("shop", "", "first"), (OTHER, "", "first"), (OTHER, OTHER, "retry"),
+    }  # fmt: skip
 
 
 def test_the_same_batch_twice_gives_one_entry_each(ledger: Ledger, book: PriceBook) -> None:

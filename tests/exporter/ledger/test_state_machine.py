@@ -29,10 +29,10 @@ from spanledger_exporter.ledger.retention import expire
 from spanledger_exporter.ledger.rollups import Sums
 from spanledger_exporter.ledger.schema import ledger_state, metadata
 from spanledger_exporter.prices.price_book import PriceBook
-from spanledger_exporter.records import Adjustment, Key, Price, PricedRecord, UsageRecord
+from spanledger_exporter.records import Adjustment, Key, Price, PricedRecord, Split, UsageRecord
 from tests.exporter.otlp_requests import END_NS
-from tests.exporter.rebuilt import NOTHING, rebuilt, rows_of, stored, total
-from tests.exporter.reported_calls import KINDS, Figures, ReportedCall, Truth, cost_pusd, reported_call
+from tests.exporter.rebuilt import NOTHING, by_cell, rebuilt, rows_of, stored, stored_totals, total
+from tests.exporter.reported_calls import KINDS, Figures, ReportedCall, Truth, cost_pusd, reported_call, split_pusd
 
 HOUR_NS = 3600 * 10**9
 NOW_NS = END_NS + HOUR_NS
@@ -88,7 +88,14 @@ def _price(record: UsageRecord, _book: PriceBook) -> Price:
     if usage.input_tokens is None or usage.output_tokens is None:
         return Price("unpriced", None, "unreported_usage")
     truth = Truth(usage.input_tokens, usage.output_tokens, 0)
-    return Price("priced", cost_pusd(truth, usage.cache_read_tokens or 0), model="test/model")
+    read = usage.cache_read_tokens or 0
+    return Price("priced", cost_pusd(truth, read), model="test/model", split=split_pusd(truth, read))
+
+
+def _agreed(cost: int) -> Price:
+    """A price that somebody agreed upon, of which is known what it is made of, or not."""
+    split = None if cost % 3 == 0 else Split(cost - cost // 3, 0, 0, 0, cost // 3, 7, cost % 3)
+    return Price("priced", cost, model="test/model", split=split)
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -104,7 +111,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.delivered: dict[int, list[int]] = {}
         self.batches: list[list[Place]] = []
         self.floor = 0
-        self.expired: list[Figures] = []
+        self.expired: list[tuple[Figures, Split | None]] = []
         self.repriced: dict[Group, int] = {}
 
     @initialize()
@@ -216,7 +223,9 @@ class LedgerMachine(RuleBasedStateMachine):
             _expire(side, slot_ns(slot))
         for number in [number for number in self.delivered if self.slots[number] < slot]:
             groups = self.calls[number].entries(self.delivered.pop(number))
-            self.expired += [self.figures((number, group), said) for group, said in groups.items()]
+            for group, said in groups.items():
+                figures = self.figures((number, group), said)
+                self.expired.append((figures, self.split_of((number, group), figures)))
 
     @precondition(lambda self: self.groups())
     @rule(
@@ -230,7 +239,7 @@ class LedgerMachine(RuleBasedStateMachine):
         for side in self.sides:
             numbers = self.numbers(side)
             changes = [
-                Adjustment(numbers[group], Price("priced", cost, model="test/model"), BOOK.book_id, "agreed")
+                Adjustment(numbers[group], _agreed(cost), BOOK.book_id, "agreed")
                 for group, cost in zip(chosen, costs, strict=True)
             ]
             side.writers[writer].adjust(changes)
@@ -242,19 +251,25 @@ class LedgerMachine(RuleBasedStateMachine):
     def the_entries_are_the_models(self) -> None:
         groups = self.groups()
         for side in self.sides:
-            assert {group: _figures(row) for group, row in self.rows(side).items()} == groups
+            rows = self.rows(side)
+            assert {group: _figures(row) for group, row in rows.items()} == groups
+            assert {group: _split(row) for group, row in rows.items()} == {
+                group: self.split_of(group, figures) for group, figures in groups.items()
+            }
 
     @invariant()
     def the_totals_are_the_models(self) -> None:
-        said = [*self.groups().values(), *self.expired]
+        standing = [(figures, self.split_of(group, figures)) for group, figures in self.groups().items()]
+        said, splits = zip(*standing, *self.expired, strict=True) if standing or self.expired else ((), ())
         calls = len(said)
         tokens = [sum(each[place] or 0 for each in said) for place in range(3)]
         cost = sum(each.cost_pusd or 0 for each in said)
+        parts = [sum(split[place] for split in splits if split is not None) for place in range(len(Split._fields))]
         for side in self.sides:
             for ledger in side.writers:
                 totals = ledger.totals()
                 assert total({(0, place): sums for place, sums in enumerate(totals.values())}) == Sums(
-                    calls, tokens[0], tokens[1], tokens[2], 0, 0, cost
+                    calls, tokens[0], tokens[1], tokens[2], 0, 0, cost, *parts
                 )
                 assert all(figure >= 0 for sums in totals.values() for figure in sums)
 
@@ -269,6 +284,7 @@ class LedgerMachine(RuleBasedStateMachine):
                         if grain == grain_s and time_s >= since_s:
                             expected[time_s, cell_id] = expected.get((time_s, cell_id), NOTHING).plus(sums)
                     assert stored(connection, grain_s, since_s=since_s) == expected
+                    assert grain_s != 3600 or stored_totals(connection) == by_cell(expected)
 
     # -- the model
 
@@ -282,6 +298,14 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def figures(self, group: Group, said: Figures) -> Figures:
         return said._replace(cost_pusd=self.repriced.get(group, said.cost_pusd))
+
+    def split_of(self, group: Group, figures: Figures) -> Split | None:
+        """What the cost of an entry is made of."""
+        if group in self.repriced:
+            return _agreed(self.repriced[group]).split
+        if figures.input_tokens is None or figures.output_tokens is None:
+            return None
+        return split_pusd(Truth(figures.input_tokens, figures.output_tokens, 0), figures.cache_read_tokens or 0)
 
     def report(self, place: Place) -> UsageRecord:
         return self.calls[place[0]].reports[place[1]]
@@ -310,6 +334,11 @@ def _fail() -> None:
 
 def _figures(row: dict[str, object]) -> Figures:
     return Figures(*(row[name] for name in Figures._fields))  # type: ignore[arg-type]
+
+
+def _split(row: dict[str, object]) -> Split | None:
+    parts = [row[name] for name in Split._fields]
+    return None if parts.count(None) == len(parts) else Split(*parts)  # type: ignore[arg-type]
 
 
 def _expire(side: Side, before_ns: int) -> None:

@@ -17,13 +17,14 @@ from spanledger_exporter.ledger.reader import Reader
 from spanledger_exporter.ledger.retention import expire
 from spanledger_exporter.prices.explanation import explain
 from spanledger_exporter.prices.price_book import PriceBook
+from spanledger_exporter.records import Split
 from tests.exporter import older_ledgers
-from tests.exporter.calls import priced
+from tests.exporter.calls import USAGE_PUSD, priced
 from tests.exporter.ledgers import DAY_NS, count, rows, total, writer
 from tests.exporter.otlp_requests import END_NS
 
-CALLS = 3000
-RELEASED = ("0001", "0002")
+CALLS = 2000
+RELEASED = ("0001", "0002", "0003", "0004", "0005", "0006")
 SUMS_BEFORE = f"SELECT {', '.join(f'sum({name})' for name in older_ledgers.SUMS)} FROM rollup_hours"
 HOURS_BEFORE = (
     f"SELECT hour_s, {', '.join(older_ledgers.DIMENSIONS)}, {', '.join(older_ledgers.SUMS)} "
@@ -118,19 +119,62 @@ def test_the_minutes_of_the_last_two_days_are_there(ledger_url: str, book: Price
 def test_an_upgrade_that_fails_half_way_leaves_the_older_ledger(
     older: str, raw: Engine, ledger_url: str, book: PriceBook
 ) -> None:
-    """What stands in its way is met at its very end: a table that has the name of its last view."""
+    """What stands in its way is met at its very end: a table that has the name of the last view."""
     everything = {name: asked(raw, f"SELECT * FROM {name}") for name in ("entries", "cells", "rollup_hours")}
     with raw.begin() as connection:
-        connection.execute(text("CREATE TABLE spend_days (in_the_way INTEGER)"))
-    with pytest.raises((UnavailableError, DBAPIError), match="spend_days"):
+        connection.execute(text("CREATE TABLE budget_spend (in_the_way INTEGER)"))
+    with pytest.raises((UnavailableError, DBAPIError), match="budget_spend"):
         open_database(ledger_url)
     assert asked(raw, "SELECT version_num FROM alembic_version") == [{"version_num": older}]
     for name, was in everything.items():
         assert asked(raw, f"SELECT * FROM {name}") == was
     with raw.begin() as connection:
-        connection.execute(text("DROP TABLE spend_days"))
+        connection.execute(text("DROP TABLE budget_spend"))
     database = open_database(ledger_url)
     assert (count(database, "entries"), _calls(database, book)) == (CALLS, CALLS)
+    database.close()
+
+
+def test_what_old_costs_were_made_of_is_not_known(older: str, raw: Engine, ledger_url: str, book: PriceBook) -> None:
+    database = open_database(ledger_url)
+    ledger = writer(database, book)
+    before = total(ledger)
+    assert before.cost_pusd > 0 == sum(getattr(before, name) for name in Split._fields)
+    parts = ", ".join(f"count({name}) AS {name}" for name in Split._fields)
+    assert plain(asked(raw, f"SELECT {parts} FROM entries")) == [("0",) * len(Split._fields)]
+    ledger.append([priced(book, end_ns=END_NS + 1)])
+    known = total(ledger).minus(before)
+    assert known.cost_pusd == USAGE_PUSD == sum(getattr(known, name) for name in Split._fields[:5])
+    database.close()
+
+
+def test_errors_and_retries_of_before_are_told_apart_where_a_cell_has_only_one_kind(
+    older: str, raw: Engine, ledger_url: str, book: PriceBook
+) -> None:
+    open_database(ledger_url).close()
+    found = asked(raw, "SELECT DISTINCT provider, outcome, error_type, attempt FROM cells WHERE service = 'shop'")
+    assert {(row["provider"], row["outcome"], row["error_type"], row["attempt"]) for row in found} == {
+        ("openai", "ok", "", "first"),
+        ("anthropic", "ok", "", "retry"),
+        ("mistral_ai", "error", "rate_limit_exceeded", "first"),
+        ("openai", "error", "", ""),
+    }
+
+
+def test_calls_go_on_in_the_cells_of_before_unless_those_were_mixed(
+    older: str, raw: Engine, ledger_url: str, book: PriceBook
+) -> None:
+    database = open_database(ledger_url)
+    ledger = writer(database, book)
+    cells = {cell: sums.calls for cell, sums in ledger.totals().items()}
+    failed = older_ledgers.FAILED | {"error_type": "overloaded", "resend_count": 1}
+    ledger.append([priced(book, end_ns=END_NS + 1), priced(book, end_ns=END_NS + 1, **failed)])
+    moved = {cell: sums.calls - cells.get(cell, 0) for cell, sums in ledger.totals().items()}
+    assert {cell[-2:]: cell in cells for cell, calls in moved.items() if calls} == {
+        ("", "first"): True,
+        ("overloaded", "retry"): False,
+    }
+    assert check(database, time.time_ns()) == []
     database.close()
 
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from spanledger_exporter.prices.price_book import Context, NoQuote, PriceBook, Quote
 from spanledger_exporter.prices.pricer import Pricer
 from spanledger_exporter.prices.pricing import lines, price
-from spanledger_exporter.records import Usage
+from spanledger_exporter.records import Price, Usage
 from tests.exporter.calls import record
 
 STEP = 41  # an example sees every 41st model from a drawn offset, so that many examples together see them all
@@ -176,7 +176,18 @@ def test_the_pricer_gives_the_price_that_pricing_explains(
                 provider=provider, request_model=model.id, response_model=None, usage=usage, usage_status=status,
                 service_tier=tier, speed=speed, ambiguity=ambiguity, end_ns=int(moment.timestamp()) * 10**9,
             )  # fmt: skip
-            assert pricer.price(made) == price(made, book)
+            found = pricer.price(made)
+            assert found == price(made, book)
+            assert_adds_up(found)
+
+
+def assert_adds_up(found: Price) -> None:
+    """Hold the split to the cost: a call without a cost has none."""
+    assert (found.split is None) == (found.cost_pusd is None)
+    if found.split is not None:
+        assert sum(found.split[:5]) == found.cost_pusd
+        assert min(found.split) >= 0
+        assert found.split.cache_write_premium_pusd <= found.split.cost_cache_write_pusd
 
 
 def test_a_pricer_forgets_rather_than_grows(book: PriceBook) -> None:

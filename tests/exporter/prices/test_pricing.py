@@ -11,7 +11,7 @@ import pytest
 from spanledger_exporter.money import usd_text
 from spanledger_exporter.prices.price_book import PriceBook
 from spanledger_exporter.prices.pricing import price
-from spanledger_exporter.records import Price, Usage, UsageRecord
+from spanledger_exporter.records import NO_COST, Price, Usage, UsageRecord
 from tests.exporter.calls import record
 
 AT = datetime(2026, 11, 18, 12, tzinfo=UTC)
@@ -291,10 +291,47 @@ def test_how_much_audio_was_cached_must_be_known_where_it_has_a_rate(
     assert price(call("google", "gemini-2.5-flash", usage), book).reason == reason
 
 
+# gpt-4o-mini: 150,000 pico-USD a token of input, 75,000 cached, 600,000 of output; claude-haiku-4-5: 1,000,000, cached
+# 100,000, written for five minutes 1,250,000, for an hour 2,000,000, 5,000,000 of output.
+@pytest.mark.parametrize(
+    ("what", "provider", "model", "usage", "expected"),
+    [
+        ("input and output", "openai", "gpt-4o-mini", Usage(9, 2), (1_350_000, 0, 0, 1_200_000, 0, 0, 0)),
+        ("a read saves what it costs less", "openai", "gpt-4o-mini", Usage(100, 20, cache_read_tokens=40),
+         (9_000_000, 3_000_000, 0, 12_000_000, 0, 3_000_000, 0)),
+        ("a write costs more", "anthropic", "claude-haiku-4-5", Usage(10, 0, cache_read_tokens=3, cache_write_tokens=4),
+         (3_000_000, 300_000, 5_000_000, 0, 0, 2_700_000, 1_000_000)),
+        ("for an hour more than for five minutes", "anthropic", "claude-haiku-4-5",
+         Usage(5, 0, cache_write_tokens=5, cache_write_5m_tokens=2, cache_write_1h_tokens=3),
+         (0, 0, 8_500_000, 0, 0, 0, 3_500_000)),
+        ("searches are no tokens", "anthropic", "claude-haiku-4-5", Usage(7, 0, web_search_requests=3),
+         (7_000_000, 0, 0, 0, 30_000_000_000, 0, 0)),
+        ("a fee for the request is none, either", "perplexity", "sonar", Usage(1, 1),
+         (1_000_000, 0, 0, 1_000_000, 12_000_000_000, 0, 0)),
+        ("reasoning is output", "openai", "gpt-5", Usage(0, 30, reasoning_tokens=20), (0, 0, 0, 300_000_000, 0, 0, 0)),
+        ("a read without a rate of its own saves nothing", "openai", "gpt-4-turbo", Usage(10, 0, cache_read_tokens=4),
+         (60_000_000, 40_000_000, 0, 0, 0, 0, 0)),
+        ("nor does a write cost more", "openai", "gpt-4o-mini",
+         Usage(10, 0, cache_read_tokens=4, cache_write_tokens=5), (150_000, 300_000, 750_000, 0, 0, 300_000, 0)),
+        ("cached audio saves what audio costs", "google", "gemini-2.5-flash",
+         Usage(10, 0, cache_read_tokens=4, input_audio_tokens=6, cache_read_audio_tokens=4),
+         (3_200_000, 400_000, 0, 0, 0, 3_600_000, 0)),
+        ("what is free saves nothing", "openrouter", "deepseek/deepseek-r1:free",
+         Usage(10, 1, cache_read_tokens=4), (0, 0, 0, 0, 0, 0, 0)),
+    ],
+)  # fmt: skip
+def test_a_cost_is_split_by_what_it_is_for(
+    book: PriceBook, what: str, provider: str, model: str, usage: Usage, expected: tuple[int, ...]
+) -> None:
+    found = price(call(provider, model, usage), book)
+    assert found.split == expected, what
+    assert sum(expected[:5]) == found.cost_pusd
+
+
 def test_moderation_is_free_where_the_provider_says_so(book: PriceBook) -> None:
     moderation = {"operation": "moderation", "usage_status": "none"}
     free = price(call("openai", "omni-moderation-latest", Usage(), **moderation), book)
-    assert (free.status, free.cost_pusd, free.reason) == ("free", 0, None)
+    assert (free.status, free.cost_pusd, free.reason, free.split) == ("free", 0, None, NO_COST)
     assert free.detail
     refused = price(call("openai", "omni-moderation-latest", Usage(), **moderation, outcome="error"), book)
     assert refused == Price("none", None)
