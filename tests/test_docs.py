@@ -36,7 +36,7 @@ from spanledger_exporter.ledger.cells import Cell, cell_of
 from spanledger_exporter.ledger.database import open_database, open_readonly
 from spanledger_exporter.ledger.ledger import Appended, Ledger
 from spanledger_exporter.ledger.rollups import Sums, sums_of
-from spanledger_exporter.metrics import budget_metrics, metrics
+from spanledger_exporter.metrics import budget_metrics, metrics, spend
 from spanledger_exporter.metrics.dimensions import DEFAULT_DIMENSIONS
 from spanledger_exporter.metrics.month import Month, MonthMetrics
 from spanledger_exporter.prices import price_file
@@ -240,12 +240,13 @@ def exposed() -> dict[str, tuple[str, frozenset[str]]]:
     metrics.ScrapeMetrics(registry)
     metrics.MaintenanceMetrics(registry, lambda: 0)
     metrics.NotifierMetrics(registry)
-    spend = metrics.LedgerMetrics(registry, {}, lambda: 0)
+    of_ledger = metrics.LedgerMetrics(registry, {}, lambda: 0)
     book = packaged_book()
     calls = [priced(book), priced(book, usage_status="unreported", usage=records.Usage())]
+    calls.append(priced(book, outcome="error", error_type="429", resend_count=1))
     cells = [cell_of(call) for call in calls]
     sums: dict[Cell, Sums] = {cell: sums_of(call) for cell, call in zip(cells, calls, strict=True)}
-    spend.committed(Appended(calls, cells, sums, {}), 0.01)
+    of_ledger.committed(Appended(calls, cells, sums, {}), 0.01)
     expose_budgets(registry)
     expose_month(registry)
     found: dict[str, tuple[str, frozenset[str]]] = {}
@@ -296,6 +297,10 @@ def test_every_token_type_is_documented() -> None:
     metrics.SpendMetrics(registry, {cell_of(call): sums_of(call)}, {})
     kinds = [sample.labels.get("token_type") for family in registry.collect() for sample in family.samples]
     assert names("metrics.md", "token_type") == [kind for kind in kinds if kind]
+
+
+def test_every_cost_type_is_documented() -> None:
+    assert names("metrics.md", "cost_type") == [*spend.COST_TYPES, spend.UNKNOWN]
 
 
 def test_no_metric_is_named_that_is_not_exposed() -> None:

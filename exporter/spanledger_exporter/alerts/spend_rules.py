@@ -1,7 +1,6 @@
 """The rules that watch what is spent, whatever the budgets: spikes, calls without a price or usage, refusing providers.
 
-Of several replicas of the exporter each shows the counters of the whole ledger, so that one of them is taken. Those of
-the instrumentation come by way of a collector's Prometheus exporter (docs/alerting.md).
+Of several replicas of the exporter each shows the counters of the whole ledger, so that one of them is taken.
 """
 
 from typing import Final
@@ -9,9 +8,10 @@ from typing import Final
 from spanledger_exporter.alerts.rules import Alert, Group, Recording, expression
 
 _HOURLY: Final = "service_environment:genai_cost_usd:increase1h"
+_COUNTED: Final = ("genai_calls", "genai_failed_calls", "genai_limited_calls")
+_UNDATED: Final = "(.+?)(?:-20[0-9]{2}-?[0-9]{2}-?[0-9]{2})?"
 _BY: Final = "(service, environment)"
 _MODEL: Final = "{{ $labels.provider }}/{{ $labels.model }}"
-_ASKED: Final = "{{ $labels.gen_ai_provider_name }}/{{ $labels.gen_ai_request_model }}"
 SPIKE_FLOOR_USD: Final = 5
 # The providers' own words for HTTP's 429, as `error.type` has them.
 _LIMITED: Final = (
@@ -103,14 +103,23 @@ def _spend(job: str) -> list[Recording | Alert]:
     ]
 
 
+def _by_undated_model(counter: str) -> str:
+    """Return by how much a counter rose within 15 minutes, by provider and by model without its date.
+
+    A call that failed names the model that was asked for, one that did not the model that answered: gpt-4o-mini and
+    gpt-4o-mini-2024-07-18. What share fails can be told only where the two are one.
+    """
+    undated = f'label_replace({increase(counter, "15m")}, "undated", "$1", "model", "{_UNDATED}")'
+    of_each = f"sum by (provider, undated) ({undated})"
+    return f'sum by (provider, model) (label_replace({of_each}, "model", "$1", "undated", "(.*)"))'
+
+
 def _providers() -> list[Recording | Alert]:
-    failed = increase('genai_calls_total{outcome="error"}', "15m")
-    errors = f"sum by (provider, model) ({failed})"
-    calls = f"sum by (provider, model) ({increase('genai_calls_total', '15m')})"
-    asked = "(gen_ai_provider_name, gen_ai_request_model)"
-    answers = "gen_ai_client_inference_duration_seconds_count"
-    limited = f'sum by {asked} (increase({answers}{{error_type=~"{_LIMITED}"}}[15m]))'
+    calls, errors, limited = (f"provider_model:{name}:increase15m" for name in _COUNTED)
     return [
+        Recording(calls, _by_undated_model("genai_calls_total")),
+        Recording(errors, _by_undated_model('genai_calls_total{outcome="error"}')),
+        Recording(limited, _by_undated_model(f'genai_call_errors_total{{error_type=~"{_LIMITED}"}}')),
         Alert(
             name="SpanledgerCallsFailing",
             expr=expression(f"""
@@ -138,13 +147,13 @@ def _providers() -> list[Recording | Alert]:
         Alert(
             name="SpanledgerRateLimited",
             expr=expression(f"""
-                {limited} / on {asked} sum by {asked} (increase({answers}[15m])) > 0.05
-                and on {asked} {limited} > 3
+                {limited} / on (provider, model) {calls} > 0.05
+                and on (provider, model) {limited} > 3
             """),
             severity="warning",
             hold="5m",
             keep="15m",
-            summary=f"{{{{ $value | humanizePercentage }}}} of the calls of {_ASKED} are refused for a rate limit",
+            summary=f"{{{{ $value | humanizePercentage }}}} of the calls of {_MODEL} are refused for a rate limit",
             description="In the last 15 minutes. SDKs try again, and what is waited for is late.",
             dashboard="providers",
         ),

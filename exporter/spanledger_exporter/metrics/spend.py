@@ -11,7 +11,7 @@ things keep what Prometheus makes of them right:
 - A metric has a limit of series. What comes beyond it is summed under `__other__`.
 
 Units: USD, tokens. `token_type` values are disjoint: they add up to all tokens, those that begin with `input_` to all
-input.
+input; so are the values of `cost_type`, which add up to the cost.
 """
 
 import threading
@@ -23,13 +23,15 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
-from spanledger_exporter.ledger.cells import Cell
+from spanledger_exporter.ledger.cells import RETRY, Cell
 from spanledger_exporter.ledger.rollups import Sums, unreported
 from spanledger_exporter.metrics.dimensions import DEFAULT_DIMENSIONS, Dimensions
 from spanledger_exporter.money import usd_float
 
 SERIES_MAX: Final = 10_000
 _TOKEN_TYPES = ("input_uncached", "input_cache_read", "input_cache_write", "output_answer", "output_reasoning")
+COST_TYPES: Final = ("input_uncached", "input_cache_read", "input_cache_write", "output", "other")
+UNKNOWN: Final = "unknown"
 _NOTHING = Sums()
 
 Labels = tuple[str, ...]
@@ -51,6 +53,42 @@ class _Metric(NamedTuple):
 def _cost(cell: Cell, sums: Sums) -> Iterator[tuple[Labels, int]]:
     if cell.price_status in {"priced", "free"}:
         yield (), sums.cost_pusd
+
+
+def _cost_by_type(cell: Cell, sums: Sums) -> Iterator[tuple[Labels, int]]:
+    if cell.price_status not in {"priced", "free"}:
+        return
+    parts = (
+        sums.cost_input_uncached_pusd,
+        sums.cost_cache_read_pusd,
+        sums.cost_cache_write_pusd,
+        sums.cost_output_pusd,
+        sums.cost_other_pusd,
+    )
+    for kind, part in zip(COST_TYPES, parts, strict=True):
+        yield (kind,), part
+    if unknown := sums.cost_pusd - sum(parts):  # of entries that were made before the parts were kept
+        yield (UNKNOWN,), unknown
+
+
+def _cache_saved(cell: Cell, sums: Sums) -> Iterator[tuple[Labels, int]]:
+    if cell.price_status in {"priced", "free"}:
+        yield (), sums.cache_saved_pusd
+
+
+def _cache_write_premium(cell: Cell, sums: Sums) -> Iterator[tuple[Labels, int]]:
+    if cell.price_status in {"priced", "free"}:
+        yield (), sums.cache_write_premium_pusd
+
+
+def _errors(cell: Cell, sums: Sums) -> Iterator[tuple[Labels, int]]:
+    if cell.outcome == "error":
+        yield (cell.error_type or UNKNOWN,), sums.calls
+
+
+def _retries(cell: Cell, sums: Sums) -> Iterator[tuple[Labels, int]]:
+    if cell.attempt == RETRY:
+        yield (cell.outcome,), sums.calls
 
 
 def _tokens(_cell: Cell, sums: Sums) -> Iterator[tuple[Labels, int]]:
@@ -81,8 +119,31 @@ def _unreported(cell: Cell, sums: Sums) -> Iterator[tuple[Labels, int]]:
 
 _METRICS = (
     _Metric("genai_cost_usd", "Cost of LLM calls.", (), _cost, usd_float),
+    _Metric(
+        "genai_cost_by_type_usd",
+        "Cost of LLM calls by what it was for; the cost types add up to the cost.",
+        ("cost_type",),
+        _cost_by_type,
+        usd_float,
+    ),
+    _Metric(
+        "genai_cache_saved_usd",
+        "What input that was read from caches cost less than it would have without them.",
+        (),
+        _cache_saved,
+        usd_float,
+    ),
+    _Metric(
+        "genai_cache_write_premium_usd",
+        "What input that was written to caches cost more than it would have without them.",
+        (),
+        _cache_write_premium,
+        usd_float,
+    ),
     _Metric("genai_tokens", "Tokens of LLM calls; the token types are disjoint.", ("token_type",), _tokens, float),
     _Metric("genai_calls", "LLM calls by outcome, ok or error.", ("outcome",), _calls, float),
+    _Metric("genai_call_errors", "LLM calls that ended in an error, by its type.", ("error_type",), _errors, float),
+    _Metric("genai_retries", "LLM calls that an SDK made again, by outcome.", ("outcome",), _retries, float),
     _Metric("genai_unpriced_calls", "LLM calls whose cost is unknown, by reason.", ("reason",), _unpriced, float),
     _Metric(
         "genai_unreported_calls",

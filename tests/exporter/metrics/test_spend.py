@@ -146,3 +146,57 @@ def test_own_commits_are_no_reason_to_read_the_totals_again(ledger: Ledger, book
     ledger.append([priced(book)])
     ledger.append([priced(book)])
     assert ledger.totals_of_others() is None
+
+
+def samples(registry: CollectorRegistry, name: str, label: str) -> dict[str, float]:
+    return {
+        sample.labels[label]: sample.value
+        for family in registry.collect()
+        for sample in family.samples
+        if sample.name == name
+    }
+
+
+def test_cost_types_add_up_to_the_cost_and_what_is_not_known_is_said() -> None:
+    registry = CollectorRegistry()
+    spend = SpendMetrics(registry, {}, {})
+    parts = {
+        "cost_input_uncached_pusd": 4,
+        "cost_cache_read_pusd": 1,
+        "cost_cache_write_pusd": 2,
+        "cost_output_pusd": 5,
+    }
+    known = Sums()._replace(calls=1, cost_pusd=15, cost_other_pusd=3, **parts)
+    spend.add({CELL: known})
+    by_type = samples(registry, "genai_cost_by_type_usd_total", "cost_type")
+    assert by_type == {
+        "input_uncached": 4e-12,
+        "input_cache_read": 1e-12,
+        "input_cache_write": 2e-12,
+        "output": 5e-12,
+        "other": 3e-12,
+    }
+    spend.add({CELL: Sums()._replace(calls=1, cost_pusd=7)})
+    by_type = samples(registry, "genai_cost_by_type_usd_total", "cost_type")
+    assert by_type["unknown"] == 7e-12
+    assert sum(by_type.values()) == pytest.approx(22e-12, rel=1e-12)
+
+
+def test_errors_and_retries_are_told_apart_from_other_calls() -> None:
+    registry = CollectorRegistry()
+    spend = SpendMetrics(registry, {}, {})
+    one = Sums()._replace(calls=1)
+    spend.add({CELL._replace(outcome="error", price_status="none", error_type="429", attempt="first"): one})
+    spend.add({CELL._replace(outcome="error", price_status="none", error_type="429", attempt="retry"): one})
+    spend.add({CELL._replace(outcome="error", price_status="none"): one})
+    spend.add({CELL._replace(attempt="retry"): one, CELL._replace(attempt="first"): one})
+    assert samples(registry, "genai_call_errors_total", "error_type") == {"429": 2, "unknown": 1}
+    assert samples(registry, "genai_retries_total", "outcome") == {"error": 1, "ok": 1}
+
+
+def test_what_caches_save_and_cost_is_counted_for_priced_calls() -> None:
+    registry = CollectorRegistry()
+    spend = SpendMetrics(registry, {}, {})
+    spend.add({CELL: Sums()._replace(calls=1, cache_saved_pusd=10**12, cache_write_premium_pusd=2 * 10**12)})
+    assert samples(registry, "genai_cache_saved_usd_total", "model") == {"gpt-5": 1}
+    assert samples(registry, "genai_cache_write_premium_usd_total", "model") == {"gpt-5": 2}
