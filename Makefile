@@ -2,7 +2,7 @@
 # What is said about set-up goes to stderr: `make demo ARGS=--json` prints JSON and nothing else on stdout.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench fuzz soak format setup servers clean
+.PHONY: help demo test check bench fuzz soak dashboards format setup servers clean
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 
 # Paths are relative throughout, for make cannot handle a folder with a space in its name.
@@ -61,6 +61,9 @@ fuzz: .venv/.ready ## fuzz every target for a minute, then each client with 2000
 
 soak: .venv/.ready servers ## kill exporters at random for 10 minutes, or as long as you say (ARGS='60 --seed 5')
 	@$(BIN)/python -m tests.faults.soak $(ARGS)
+
+dashboards: .venv/.ready ## write dashboards/grafana anew from the code in dashboards/boards
+	@$(BIN)/python -m dashboards.boards
 
 format: .venv/.ready ## format the code, and fix what the linter can
 	@$(BIN)/ruff check --quiet --fix
