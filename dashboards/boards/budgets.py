@@ -38,7 +38,19 @@ def board() -> Board:
                     _amounts("calls", COUNT),
                 ],
             ),
-            Row("Pace and forecast", [_used(), _burn(), _forecast(), _pace(), _left(), _anomaly()]),
+            Row(
+                "Pace and forecast",
+                [
+                    _used(),
+                    _burn(),
+                    _forecast(),
+                    _pace("usd", USD),
+                    _pace("tokens", COUNT),
+                    _pace("calls", COUNT),
+                    _left(),
+                    _anomaly(),
+                ],
+            ),
             Row("Enforcement", [_decisions(), _leased()]),
             Row("Alerts", [_alerts()]),
         ],
@@ -149,12 +161,18 @@ def _standing() -> Panel:
     def forecast(part: str) -> str:
         return highest("genai_budget_forecast_ratio", _BY, selector("budget", extra=f'quantile="{part}"'))
 
+    mode = highest("genai_budget_mode_info", "budget, mode", _NAMED)
+    used = f"{_gauge('genai_budget_used_ratio')} * on (budget) group_left (mode) {mode}"
     columns = {
-        "used": (_gauge("genai_budget_used_ratio"), Column(unit=RATIO, decimals=1, steps=colors.USED)),
+        "used": (used, Column(unit=RATIO, decimals=1, steps=colors.USED)),
         "forecast, low": (forecast("0.1"), Column(unit=RATIO, decimals=1)),
         "forecast": (forecast("0.5"), Column(unit=RATIO, decimals=1, steps=colors.USED)),
         "forecast, high": (forecast("0.9"), Column(unit=RATIO, decimals=1)),
         "runs out": (f"1000 * {_gauge('genai_budget_run_out_timestamp_seconds')}", Column(unit=_TIME)),
+        "period began": (
+            f"1000 * {_gauge('genai_budget_period_start_timestamp_seconds')}",
+            Column(unit=_TIME),
+        ),
         "period ends": (f"1000 * {_gauge('genai_budget_period_end_timestamp_seconds')}", Column(unit=_TIME)),
         "cost unknown": (
             _gauge("genai_budget_unpriced_calls"),
@@ -166,7 +184,7 @@ def _standing() -> Panel:
         "How they stand",
         "Forecasts are for the end of the period: one in ten ends below the low one, nine in ten below the "
         "high one. A budget that does not run out before the period ends has no time for that.",
-        _KEYS,
+        ("budget", "group", "mode"),
         columns,
         links=[links.ledger("budget", column=True)],
         nothing="",
@@ -231,17 +249,17 @@ def _forecast() -> Panel:
     )
 
 
-def _pace() -> Panel:
-    def pace(unit: str) -> str:
-        return f"3600 * max by ({_BY}) (rate(genai_budget_spend_{unit}_total{_NAMED}[{RATE}]))"
-
+def _pace(unit: str, shown: str) -> Panel:
+    name = {"usd": "USD", "tokens": "tokens", "calls": "calls"}[unit]
+    rate = f"rate(genai_budget_spend_{unit}_total{_NAMED}[{RATE}])"
     return lines(
-        "Spend",
-        "An hour, at the pace of each moment, of budgets in USD.",
-        USD,
-        Prom(pace("usd"), "{{budget}} {{group}}"),
+        f"Spend in {name}",
+        f"An hour, at the pace of each moment, of budgets in {name}.",
+        shown,
+        Prom(f"3600 * max by ({_BY}) ({rate})", "{{budget}} {{group}}"),
         links=_detail(),
         nothing=_NONE,
+        width=8,
     )
 
 

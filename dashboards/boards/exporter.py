@@ -54,6 +54,7 @@ def board() -> Board:
                     _reloads(),
                     _folded(),
                     _dropped(),
+                    _expired(),
                     _ledger(),
                 ],
             ),
@@ -307,6 +308,19 @@ def _dropped() -> Panel:
         COUNT,
         Prom(f"max by (metric) ({series})", "series of {{metric}}"),
         Prom(letters, "dead letters"),
+        links=_here(),
+        nothing=_NOTHING,
+        width=8,
+    )
+
+
+def _expired() -> Panel:
+    expr = counted("spanledger_expired_entries_total", window="1h", function="increase")
+    return lines(
+        "Deleted by retention",
+        "Entries within an hour; their sums stay.",
+        COUNT,
+        Prom(expr, "entries"),
         links=_here(),
         nothing=_NOTHING,
         width=8,

@@ -107,7 +107,7 @@ def labels_of(node: Any) -> frozenset[str] | None:
         return labels_of(node.expr) if str(node.op) in {"topk", "bottomk"} else _grouped(node.modifier)
     found = [labels_of(each) for each in inner(node) if not isinstance(each, promql.NumberLiteral)]
     if isinstance(node, promql.BinaryExpr):
-        found = [labels for labels in found if labels] or [frozenset()]
+        found = [labels for labels in found if labels] or [None if None in found else frozenset()]
     labels = None if isinstance(node, promql.VectorSelector) else (found or [frozenset()])[0]
     is_quantile = isinstance(node, promql.Call) and node.func.name == "histogram_quantile"
     return labels - {"le"} if labels and is_quantile else labels
