@@ -22,7 +22,8 @@ from dashboards.boards.variables import PROMETHEUS
 
 TAGS: Final = ("genai", "spanledger")
 _WIDTH: Final = 24
-# What the SDK writes into every variable though only intervals have it; Grafana's own types refuse it.
+# What the SDK writes and Grafana's own types refuse: into every variable what only intervals have, and into tables the
+# footer that they had before Grafana 12.
 _OF_INTERVALS: Final = ("auto", "auto_count", "auto_min")
 
 
@@ -51,6 +52,8 @@ def text_of(board: Board) -> str:
     for variable in document["templating"]["list"]:
         for name in _OF_INTERVALS:
             variable.pop(name, None)
+    for panel in document["panels"]:
+        panel.get("options", {}).pop("footer", None)
     return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 

@@ -250,6 +250,7 @@ def rows(
 
 def _table(sort: str) -> table.Panel:
     built = table.Panel().show_header(True).cell_height(shapes.TableCellHeight.SM).filterable(True)
+    built = built.cell_options(shapes.TableAutoCellOptions())
     return built.sort_by([common.TableSortByFieldState().display_name(sort).desc(True)]) if sort else built
 
 
