@@ -12,7 +12,7 @@ UV := $(or $(shell command -v uv 2>/dev/null),.cache/uv/bin/uv)
 PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
 	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { command -v "$$name"; break; }; done)
 SHELL_SCRIPTS := .ci/run $(wildcard tests/*/*.sh)
-YAML_FILES := otel-collector.yaml $(wildcard dashboards/*.yml tests/*/*.yaml)
+YAML_FILES := otel-collector.yaml $(wildcard dashboards/*.yml dashboards/provisioning/*/*.yaml tests/*/*.yaml)
 
 # uv takes the Python that is here, and makes no environment but ours.
 export UV_PYTHON_DOWNLOADS := never

@@ -23,6 +23,7 @@ from spanledger_exporter.command_line import print_json as _print_json
 from spanledger_exporter.command_line import reading as _reading
 from spanledger_exporter.command_line import sentence as _sentence
 from spanledger_exporter.config import SETTINGS, Config
+from spanledger_exporter.dashboards.dashboard_commands import add_dashboard_commands
 from spanledger_exporter.ledger import ledger_commands
 from spanledger_exporter.ledger.filters import REPORT_DIMENSIONS
 from spanledger_exporter.prices.prices_commands import add_price_commands
@@ -41,6 +42,7 @@ def add_commands(commands: Commands) -> None:
     add_price_commands(commands)
     add_budget_commands(commands)
     add_rules_commands(commands)
+    add_dashboard_commands(commands)
     _add_alerts(commands)
     _add_dead_letters(commands)
     _add_tokens(commands)
