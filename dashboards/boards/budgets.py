@@ -187,7 +187,7 @@ def _standing() -> Panel:
         ("budget", "group", "mode"),
         columns,
         links=[links.ledger("budget", column=True)],
-        nothing="",
+        nothing=_NONE,
         sort="used",
     )
 

@@ -150,7 +150,7 @@ def _days() -> Panel:
     sql = (
         f"SELECT to_timestamp(day_s) AS day, sum(calls) AS calls, {_ROLLED_USD} AS cost,\n"
         "  sum(input_tokens) AS input, sum(output_tokens) AS output, sum(cache_read_tokens) AS cached,\n"
-        "  sum(calls) FILTER (WHERE price_status = 'unpriced') AS unpriced\n"
+        "  coalesce(sum(calls) FILTER (WHERE price_status = 'unpriced'), 0) AS unpriced\n"
         f"{_OF_DAYS}\nGROUP BY 1\nORDER BY 1 DESC"
     )
     columns = {
@@ -178,8 +178,8 @@ def _by(names: str) -> Panel:
     sql = (
         f"SELECT {names}, sum(calls) AS calls, {_ROLLED_USD} AS cost,\n"
         "  sum(input_tokens) AS input, sum(output_tokens) AS output,\n"
-        "  sum(calls) FILTER (WHERE outcome = 'error') AS errors,\n"
-        "  sum(calls) FILTER (WHERE price_status = 'unpriced') AS unpriced\n"
+        "  coalesce(sum(calls) FILTER (WHERE outcome = 'error'), 0) AS errors,\n"
+        "  coalesce(sum(calls) FILTER (WHERE price_status = 'unpriced'), 0) AS unpriced\n"
         f"{_OF_HOURS}\nGROUP BY {names}\nORDER BY cost DESC\nLIMIT 500"
     )
     columns = {

@@ -56,6 +56,7 @@ class Look:
     decimals: float | None = None
     steps: colors.Steps = colors.PLAIN
     nothing: str = NO_TRAFFIC
+    absent: str | None = None  # in a cell of a table, where it is not what the whole says for want of rows
     mode: str = "thresholds"
     low: float | None = None
     high: float | None = None
@@ -94,9 +95,10 @@ def _thresholds(steps: colors.Steps) -> models.ThresholdsConfig:
 
 
 def _mappings(look: Look) -> list[models.ValueMapping]:
+    absent = look.nothing if look.absent is None else look.absent
     special = models.DashboardSpecialValueMapOptions(
         match=models.SpecialValueMatch.NULL_AND_NAN,
-        result=models.ValueMappingResult(text=look.nothing, color=colors.GREY),
+        result=models.ValueMappingResult(text=absent, color=colors.GREY),
     )
     words = {value: models.ValueMappingResult(text=word) for value, word in look.words.items()}
     return [models.SpecialValueMap(options=special), *([models.ValueMap(options=words)] if words else [])]

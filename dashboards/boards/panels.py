@@ -24,6 +24,7 @@ SECONDS: Final = "s"
 PER_SECOND: Final = "ops"
 COUNT: Final = "short"
 BYTES: Final = "bytes"
+ABSENT: Final = "-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +229,9 @@ def grid(
     merged = [models.DataTransformerConfig(id_val="merge", options={})] if len(columns) > 1 else []
     built = _table(sort).build()
     built.transformations = [*merged, models.DataTransformerConfig(id_val="organize", options=organized)]
-    look = Look(title=title, text=text, unit=COUNT, links=links, width=width, height=height, nothing=nothing)
+    look = Look(
+        title=title, text=text, unit=COUNT, links=links, width=width, height=height, nothing=nothing, absent=ABSENT
+    )
     return with_columns(dressed(built, look, queries), {name: column for name, (_, column) in columns.items()})
 
 
@@ -244,7 +247,9 @@ def rows(
     nothing: str = NO_TRAFFIC,
 ) -> models.Panel:
     """Show what a query to the ledger returns."""
-    look = Look(title=title, text=text, unit=COUNT, links=links, width=width, height=height, nothing=nothing)
+    look = Look(
+        title=title, text=text, unit=COUNT, links=links, width=width, height=height, nothing=nothing, absent=ABSENT
+    )
     return with_columns(dressed(_table("").build(), look, (query,)), columns)
 
 
