@@ -11,8 +11,8 @@ UV := $(or $(shell command -v uv 2>/dev/null),.cache/uv/bin/uv)
 # The first Python that is new enough; looked for only when there is something to set up.
 PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
 	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { command -v "$$name"; break; }; done)
-SHELL_SCRIPTS := .ci/run $(wildcard tests/*/*.sh)
-YAML_FILES := otel-collector.yaml $(wildcard dashboards/*.yml dashboards/provisioning/*/*.yaml tests/*/*.yaml)
+SHELL_SCRIPTS := .ci/run $(wildcard tests/*/*.sh compose/*.sh)
+YAML_FILES := otel-collector.yaml docker-compose.yaml $(wildcard compose/*.yml) $(wildcard dashboards/*.yml dashboards/provisioning/*/*.yaml tests/*/*.yaml)
 
 # uv takes the Python that is here, and makes no environment but ours.
 export UV_PYTHON_DOWNLOADS := never

@@ -1,0 +1,22 @@
+# The exporter in a container, with PostgreSQL's client and the notifier: `docker build -t spanledger .`
+FROM python:3.13.1-slim-bookworm AS build
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE otel-collector.yaml ./
+COPY instrumentation instrumentation
+COPY exporter exporter
+COPY demo demo
+COPY dashboards dashboards
+RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir '/src[exporter,postgres,notify]'
+
+FROM python:3.13.1-slim-bookworm
+RUN useradd --system --uid 10001 --create-home --home-dir /var/lib/spanledger spanledger
+COPY --from=build /venv /venv
+ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1
+USER spanledger
+WORKDIR /var/lib/spanledger
+EXPOSE 4317 4318 9464
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s \
+  CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9464/readyz', timeout=4)"]
+ENTRYPOINT ["spanledger"]
+# Beyond loopback the exporter wants TLS and tokens, or --insecure, which is for the network of containers alone.
+CMD ["serve"]
