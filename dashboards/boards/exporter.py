@@ -301,13 +301,19 @@ def _folded() -> Panel:
 
 def _dropped() -> Panel:
     series = counted("spanledger_folded_series_total", "instance, metric", window="1h", function="increase")
-    letters = counted("spanledger_dead_letters_dropped_total", window="1h", function="increase")
+    letters, calls, limits = (
+        counted(f"spanledger_{name}_total", window="1h", function="increase")
+        for name in ("dead_letters_dropped", "histogram_folded_calls", "rate_limits_unshown")
+    )
     return lines(
         "Beyond a limit",
-        "Within an hour: label sets that a metric sums under `__other__`, and dead letters that gave way.",
+        "Within an hour: label sets of a metric, and calls in histograms, that are summed under `__other__`; dead "
+        "letters that gave way; rate limits that are not shown.",
         COUNT,
         Prom(f"max by (metric) ({series})", "series of {{metric}}"),
         Prom(letters, "dead letters"),
+        Prom(calls, "calls in histograms"),
+        Prom(limits, "rate limits"),
         links=_here(),
         nothing=_NOTHING,
         width=8,
@@ -375,6 +381,10 @@ def _replicas() -> Panel:
         ),
         "budgets evaluated": (
             f"1000 * (max by (instance) (spanledger_budget_last_evaluation_timestamp_seconds{_EACH}) > 0)",
+            Column(unit="dateTimeFromNow"),
+        ),
+        "month read": (
+            f"1000 * (max by (instance) (spanledger_month_timestamp_seconds{_EACH}) > 0)",
             Column(unit="dateTimeFromNow"),
         ),
         "calls forgotten by the window": (gauge("spanledger_window_forgotten_calls"), Column(unit=COUNT)),
