@@ -2,7 +2,7 @@
 # What is said about set-up goes to stderr: `make demo ARGS=--json` prints JSON and nothing else on stdout.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench fuzz soak format setup servers clean
+.PHONY: help demo test check bench fuzz soak dashboards format setup servers clean
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 
 # Paths are relative throughout, for make cannot handle a folder with a space in its name.
@@ -11,8 +11,8 @@ UV := $(or $(shell command -v uv 2>/dev/null),.cache/uv/bin/uv)
 # The first Python that is new enough; looked for only when there is something to set up.
 PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
 	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { command -v "$$name"; break; }; done)
-SHELL_SCRIPTS := .ci/run $(wildcard tests/*/*.sh)
-YAML_FILES := otel-collector.yaml $(wildcard dashboards/*.yml tests/*/*.yaml)
+SHELL_SCRIPTS := .ci/run $(wildcard tests/*/*.sh compose/*.sh)
+YAML_FILES := otel-collector.yaml docker-compose.yaml $(wildcard compose/*.yml) $(wildcard dashboards/*.yml dashboards/provisioning/*/*.yaml tests/*/*.yaml)
 
 # uv takes the Python that is here, and makes no environment but ours.
 export UV_PYTHON_DOWNLOADS := never
@@ -61,6 +61,9 @@ fuzz: .venv/.ready ## fuzz every target for a minute, then each client with 2000
 
 soak: .venv/.ready servers ## kill exporters at random for 10 minutes, or as long as you say (ARGS='60 --seed 5')
 	@$(BIN)/python -m tests.faults.soak $(ARGS)
+
+dashboards: .venv/.ready ## write dashboards/grafana anew from the code in dashboards/boards
+	@$(BIN)/python -m dashboards.boards
 
 format: .venv/.ready ## format the code, and fix what the linter can
 	@$(BIN)/ruff check --quiet --fix

@@ -1,9 +1,8 @@
 #!/bin/sh
-# Run once, when the database is made: the role that Grafana reads with. What it may read, `spanledger ledger grant` says.
+# Run by PostgreSQL's image when its folder is empty: a role for dashboards. `spanledger ledger grant` lets it read the views.
 set -eu
-psql --quiet --set=ON_ERROR_STOP=1 --username "$POSTGRES_USER" --dbname "$POSTGRES_DB" \
-    --set=password="$SPANLEDGER_READER_PASSWORD" <<'SQL'
-CREATE ROLE spanledger_reader LOGIN PASSWORD :'password';
-ALTER ROLE spanledger_reader SET default_transaction_read_only = on;
-ALTER ROLE spanledger_reader SET statement_timeout = '30s';
+psql --set ON_ERROR_STOP=1 --set password="$LEDGER_PASSWORD" --username "$POSTGRES_USER" --dbname "$POSTGRES_DB" <<'SQL'
+CREATE ROLE grafana LOGIN PASSWORD :'password';
+ALTER ROLE grafana SET statement_timeout = '30s';
+ALTER ROLE grafana SET default_transaction_read_only = on;
 SQL

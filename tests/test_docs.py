@@ -29,7 +29,6 @@ from spanledger_exporter.budgets import anomalies, budget, budget_file, budget_r
 from spanledger_exporter.budgets.budget import Budget, StoredBudget, Unit
 from spanledger_exporter.budgets.evaluator import Evaluation
 from spanledger_exporter.budgets.states import BudgetState
-from spanledger_exporter.dashboards import dashboards_commands
 from spanledger_exporter.leases.messages import Decided
 from spanledger_exporter.ledger import schema, usage_columns
 from spanledger_exporter.ledger.cells import Cell, cell_of
@@ -197,7 +196,7 @@ def test_every_variable_of_the_collector_is_documented_with_its_default() -> Non
 def test_no_variable_is_named_that_nothing_reads() -> None:
     known = {config.CONFIG_VARIABLE, BINARY_VARIABLE, *collector_variables()}
     known |= {setting.variable for setting in config.SETTINGS} | {failpoints.VARIABLE}
-    known |= public_constants(environment_variables) | {dashboards_commands.TOKEN_VARIABLE}
+    known |= public_constants(environment_variables)
     known |= set(re.findall(r"\bSPANLEDGER_[A-Z_]*[A-Z]\b", (ROOT / "docker-compose.yaml").read_text()))
     for page in PAGES:
         named = set(re.findall(r"\b(?:OTEL_INSTRUMENTATION_)?SPANLEDGER_[A-Z_]*[A-Z]\b", text_of(page)))

@@ -23,7 +23,7 @@ from spanledger_exporter.command_line import print_json as _print_json
 from spanledger_exporter.command_line import reading as _reading
 from spanledger_exporter.command_line import sentence as _sentence
 from spanledger_exporter.config import SETTINGS, Config
-from spanledger_exporter.dashboards.dashboards_commands import add_dashboard_commands
+from spanledger_exporter.dashboards.dashboard_commands import add_dashboard_commands
 from spanledger_exporter.ledger import ledger_commands
 from spanledger_exporter.ledger.filters import REPORT_DIMENSIONS
 from spanledger_exporter.prices.prices_commands import add_price_commands

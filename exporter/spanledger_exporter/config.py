@@ -66,6 +66,7 @@ class Config:
     notify_min_interval_h: int
     notify_budgets: tuple[str, ...]
     notify_link: str
+    grafana_token: str = field(repr=False)
     log_level: str
 
 
@@ -277,6 +278,14 @@ SETTINGS = (
         several=True,
     ),
     Setting("notify_link", "notify.link", _link, _always(""), "link in messages; {budget} stands for the name"),
+    Setting(
+        "grafana_token",
+        "grafana.token",
+        str,
+        _always(""),
+        "token of a service account of Grafana that may write dashboards",
+        secret=True,
+    ),
     Setting("log_level", "log.level", _log_level, _always("info"), f"one of {', '.join(_LOG_LEVELS)}"),
 )
 

@@ -1,97 +1,124 @@
-"""A stand-in for Grafana's HTTP API, which cannot be installed where the tests run; it can be made to fail.
+"""A stand-in for Grafana's HTTP API, as far as folders and dashboards go: no Grafana can be installed where tests run.
 
-Shapes: "Folder HTTP API", "Dashboard HTTP API" and "Other HTTP API" of Grafana's documentation, read in November 2026.
+It knows one token, keeps what it is given, checks what Grafana checks, and can be told to fail.
+
+Source: grafana.com/docs/grafana v13.2, HTTP API: "Dashboard", "Folder", "Other"; the shapes and texts are theirs.
 """
 
 import json
+import ssl
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, NamedTuple
+
+from tests.servers.authority import Identity
+
+TOKEN = "glsa_HOruNAb7SOiCdshU9algkrq7F2c5P5Ys_2fdb5e1c"
 
 
-class FakeGrafana:
-    """What it holds, what it was asked, and how it answers: `failures` has a status and a body by path."""
+class Answer(NamedTuple):
+    """What is said instead of the usual."""
 
-    def __init__(self) -> None:
+    status: int
+    body: str | bytes
+    headers: dict[str, str] = {}  # noqa: RUF012 -- a default that nobody changes
+
+
+class Grafana:
+    """What it was asked, what it keeps, and how it is to fail: by the path of a request."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.address = ""
+        self.asked: list[tuple[str, str]] = []
+        self.tokens: list[str] = []
         self.folders: dict[str, str] = {}
         self.dashboards: dict[str, dict[str, Any]] = {}
-        self.asked: list[tuple[str, str, str | None]] = []
-        self.failures: dict[str, tuple[int, Any]] = {}
-        self.moved_to: str | None = None
-        self.token = "glsa_secret"
-        self.url = ""
+        self.failing: dict[str, Answer] = {}
 
-    def answer(self, method: str, path: str, token: str | None, document: Any) -> tuple[int, Any]:
-        self.asked.append((method, path, token))
-        if path in self.failures:
-            return self.failures[path]
+    def answer(self, method: str, path: str, token: str | None, body: bytes) -> Answer:
+        self.asked.append((method, path))
+        self.tokens.append(token or "")
+        path = path.removeprefix(self.path).partition("?")[0]
+        if path in self.failing:
+            return self.failing[path]
         if path == "/api/health":
-            return 200, {"commit": "1a2b3c", "database": "ok", "version": "13.2.3"}
-        if token != f"Bearer {self.token}":
-            return 401, {"message": "Invalid API key"}
-        return self._answer(method, path, document)
+            return _json(200, {"commit": "5f1e4e2", "database": "ok", "version": "13.2.3"})
+        if token != f"Bearer {TOKEN}":
+            return _json(401, {"message": "Invalid API key", "messageId": "api-key.invalid", "statusCode": 401})
+        if path == "/api/folders" and method == "GET":
+            return _json(200, [{"id": 1, "uid": uid, "title": title} for uid, title in self.folders.items()])
+        document = json.loads(body) if body else {}
+        if path == "/api/folders":
+            uid = f"folder-{len(self.folders)}"
+            self.folders[uid] = document["title"]
+            return _json(
+                200, {"id": 1, "uid": uid, "title": document["title"], "url": f"{self.path}/dashboards/f/{uid}/"}
+            )
+        return self._dashboard(document) if path == "/api/dashboards/db" else Answer(404, "page not found")
 
-    def _answer(self, method: str, path: str, document: Any) -> tuple[int, Any]:
-        if (method, path) == ("POST", "/api/folders"):
-            self.folders[document["uid"]] = document["title"]
-            return 200, {"id": 1, "uid": document["uid"], "title": document["title"], "version": 1}
-        if (method, path) == ("POST", "/api/dashboards/db"):
-            return self._keep(document)
-        uid = path.removeprefix("/api/folders/")
-        if method == "GET" and uid in self.folders:
-            return 200, {"id": 1, "uid": uid, "title": self.folders[uid], "url": f"/dashboards/f/{uid}"}
-        return 404, {"message": "folder not found", "status": "not-found"}
-
-    def _keep(self, document: dict[str, Any]) -> tuple[int, Any]:
+    def _dashboard(self, document: dict[str, Any]) -> Answer:
         dashboard = document["dashboard"]
-        uid = dashboard["uid"]
         if document["folderUid"] not in self.folders:
-            return 400, {"message": "folder not found"}
-        if uid in self.dashboards and not document["overwrite"]:
-            return 412, {"message": "A dashboard with the same uid already exists", "status": "name-exists"}
-        self.dashboards[uid] = document
-        url = f"/d/{uid}/{dashboard['title'].lower().replace(' ', '-')}"
-        return 200, {"id": 1, "uid": uid, "url": url, "status": "success", "version": 1, "slug": "x"}
+            return _json(400, {"message": "folder not found"})
+        if dashboard["id"] is not None:
+            return _json(404, {"message": "Dashboard not found", "status": "not-found"})
+        if dashboard["uid"] in self.dashboards and not document["overwrite"]:
+            said = "The dashboard has been changed by someone else"
+            return _json(412, {"message": said, "status": "version-mismatch"})
+        self.dashboards[dashboard["uid"]] = document
+        url = f"{self.path}/d/{dashboard['uid']}/{dashboard['uid']}"
+        return _json(
+            200, {"id": 1, "uid": dashboard["uid"], "url": url, "status": "success", "version": 1, "slug": "a"}
+        )
+
+
+def _json(status: int, document: object) -> Answer:
+    return Answer(status, json.dumps(document), {"content-type": "application/json; charset=UTF-8"})
 
 
 @contextmanager
-def running() -> Generator[FakeGrafana]:
-    """Serve a new one on loopback."""
-    fake = FakeGrafana()
+def listening(path: str = "", identity: Identity | None = None) -> Generator[Grafana]:
+    """A Grafana that is served below a path, with a certificate where it has one."""
+    grafana = Grafana(path)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self._handle("GET")
+            self._answer()
 
         def do_POST(self) -> None:
-            self._handle("POST")
+            self._answer()
 
-        def _handle(self, method: str) -> None:
-            body = self.rfile.read(int(self.headers.get("content-length", 0)))
-            status, document = fake.answer(
-                method, self.path, self.headers.get("authorization"), json.loads(body) if body else None
-            )
-            content = document if isinstance(document, bytes) else json.dumps(document).encode()
-            self.send_response(status)
-            if fake.moved_to is not None:
-                self.send_header("location", fake.moved_to)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(content)))
+        def _answer(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"] or 0))
+            if self.path.startswith(f"{path}/"):
+                answer = grafana.answer(self.command, self.path, self.headers["authorization"], body)
+            else:
+                answer = Answer(404, "page not found")
+            text = answer.body if isinstance(answer.body, bytes) else answer.body.encode()
+            self.send_response(answer.status)
+            for name, value in answer.headers.items():
+                self.send_header(name, value)
+            self.send_header("content-length", str(len(text)))
             self.end_headers()
-            self.wfile.write(content)
+            self.wfile.write(text)
 
-        def log_message(self, *_arguments: object) -> None:
+        def log_message(self, *arguments: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    fake.url = f"http://127.0.0.1:{server.server_address[1]}"
-    try:
-        yield fake
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        if identity is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(identity.certificate, identity.key)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+        scheme = "http" if identity is None else "https"
+        grafana.address = f"{scheme}://127.0.0.1:{server.server_port}{path}"
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield grafana
+        finally:
+            server.shutdown()
+            thread.join()

@@ -37,15 +37,24 @@ if [ -n "$packages" ]; then
   fi
 fi
 
-# The senders that the exporter is tried with: the packages of Node.js, as locked, and a collector in Rust from PyPI.
-if has npm && ! cmp -s tests/interop/package-lock.json .cache/node/package-lock.json; then
-  say "installing the senders for Node.js from their lock file into .cache/node (once)"
-  rm -rf .cache/node
-  mkdir .cache/node
-  cp tests/interop/package.json tests/interop/package-lock.json .cache/node
-  (cd .cache/node && npm ci --no-audit --no-fund) >.cache/node.log 2>&1 \
-    || { rm -rf .cache/node; say "that failed (.cache/node.log): the tests that want them are skipped"; }
-fi
+# Packages of Node.js, as locked in a folder, go into a folder of .cache; what they are for, and npm's flags, come after.
+node_packages() {
+  from=$1 into=.cache/$2 what=$3
+  shift 3
+  if has npm && ! cmp -s "$from/package-lock.json" "$into/package-lock.json"; then
+    say "installing $what from their lock file into $into (once)"
+    rm -rf "$into"
+    mkdir "$into"
+    cp "$from/package.json" "$from/package-lock.json" "$into"
+    (cd "$into" && npm ci --no-audit --no-fund "$@") >"$into.log" 2>&1 \
+      || { rm -rf "$into"; say "that failed ($into.log): the tests that want them are skipped"; }
+  fi
+}
+
+# The senders that the exporter is tried with, here and, in Rust, from PyPI; and Grafana's types, without the libraries of
+# its pages, which they are peers of.
+node_packages tests/interop node "the senders for Node.js"
+node_packages tests/dashboards grafana "Grafana's types" --legacy-peer-deps
 if [ ! -e .cache/rotel/.ready ]; then
   say "installing rotel, a collector in Rust, from PyPI into .cache/rotel (once)"
   rm -rf .cache/rotel

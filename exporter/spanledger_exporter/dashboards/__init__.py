@@ -1,1 +1,1 @@
-"""What Grafana shows: the dashboards that come with the package, and how they get there."""
+"""The Grafana dashboards, and how they come to a Grafana."""

@@ -1,49 +1,74 @@
-"""The dashboards and provisioning files that come with the package, as Grafana takes them.
+"""The dashboards' files, from the package or a checkout -> a folder of the user's.
 
-In a checkout they stand in `dashboards/`, in an installed package beside this module.
+What is there already and differs stays, unless the user says otherwise: it may have been changed by hand.
 """
 
-import json
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Literal
 
-from spanledger_exporter.errors import ConfigError
+from spanledger_exporter.errors import RejectedError
 
-_KINDS = ("grafana", "provisioning")
-
-
-class Shipped(NamedTuple):
-    """A file: its path beneath the folder of dashboards, and what it says."""
-
-    path: str
-    content: bytes
+Result = Literal["written", "replaced", "unchanged"]
+_FOLDERS = ("grafana", "provisioning")
 
 
-def dashboards() -> list[dict[str, Any]]:
-    """Return the dashboards, in Grafana's own JSON, in the order of their names.
+def files() -> dict[str, bytes]:
+    """Return the files by their path: `grafana/*.json`, and `provisioning/*/*.yaml` for Grafana's own configuration.
 
-    Raises: `ConfigError` where the package was installed without them.
+    Raises: RejectedError where neither the package nor a checkout has them.
     """
-    return [json.loads(each.content) for each in files() if each.path.startswith("grafana/")]
+    # In a checkout the package is beside them, in a wheel they are in it.
+    for top in (Path(__file__).parents[3] / "dashboards", Path(__file__).parent):
+        found = {path.relative_to(top).as_posix(): path.read_bytes() for path in _paths(top)}
+        if found:
+            return found
+    raise RejectedError("this installation has no dashboards: they are neither in the package nor in a checkout")
 
 
-def files() -> list[Shipped]:
-    """Return all files.
+def export(folder: Path, *, force: bool) -> dict[Path, Result]:
+    """Write the files, all or none, and return what became of each.
 
-    Raises: `ConfigError` where the package was installed without them.
+    Raises: RejectedError where a file differs and `force` does not say that it may be replaced, or cannot be written.
     """
-    folder = _folder()
-    return [Shipped(path.relative_to(folder).as_posix(), path.read_bytes()) for path in sorted(_paths(folder))]
+    wanted = {folder / name: content for name, content in files().items()}
+    try:
+        results: dict[Path, Result] = {path: _result(path, content) for path, content in wanted.items()}
+        differing = [str(path) for path, result in results.items() if result == "replaced"]
+        if differing and not force:
+            raise RejectedError(f"changed, and not replaced without --force: {', '.join(differing)}")
+        for path, content in wanted.items():
+            if results[path] != "unchanged":
+                _write(path, content)
+    except OSError as exc:
+        raise RejectedError(f"{exc.filename or folder} cannot be written: {exc.strerror}") from exc
+    return results
 
 
-def _paths(folder: Path) -> Iterator[Path]:
-    for kind in _KINDS:
-        yield from (path for path in (folder / kind).rglob("*") if path.suffix in {".json", ".yaml", ".yml"})
+def _paths(top: Path) -> Iterator[Path]:
+    for folder in _FOLDERS:
+        yield from sorted(path for path in (top / folder).rglob("*") if path.suffix in {".json", ".yaml"})
 
 
-def _folder() -> Path:
-    for folder in (Path(__file__).parents[3] / "dashboards", Path(__file__).with_name("shipped")):
-        if (folder / "grafana").is_dir():
-            return folder
-    raise ConfigError(["the dashboards are neither in a checkout nor in the installed package"])
+def _result(path: Path, content: bytes) -> Result:
+    if not path.exists():
+        return "written"
+    return "unchanged" if path.read_bytes() == content else "replaced"
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Replace a file in one step: Grafana looks at its folders all the time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    try:
+        unfinished.write_bytes(content)
+        unfinished.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+
+
+def dashboards() -> Mapping[str, bytes]:
+    """Return the dashboards alone, by their file's name."""
+    return {Path(name).name: content for name, content in files().items() if name.startswith("grafana/")}

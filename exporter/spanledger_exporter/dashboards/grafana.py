@@ -1,137 +1,165 @@
-"""Dashboards -> a running Grafana, through its HTTP API.
+"""Grafana's HTTP API, as far as putting dashboards into a folder goes.
 
-Source: the pages "Dashboard HTTP API", "Folder HTTP API" and "Other HTTP API" (`/api/health`) of Grafana's
-documentation, 2026-11: what is sent, and what the answers 400, 401, 403, 404, 409 and 412 mean.
+Nobody is followed to another address, for the token would go along; what Grafana answers is quoted, the token never.
+
+Source: grafana.com/docs/grafana v13.2, HTTP API, "Dashboard" (`/api/dashboards/db`), "Folder", "Other" (`/api/health`);
+Grafana 13 marks them as older than `/apis`, and serves them.
 """
 
 import http.client
 import json
 import ssl
 import urllib.error
-import urllib.parse
 import urllib.request
-from collections.abc import Mapping
-from typing import Any, NamedTuple, cast
+from typing import Any, Final, cast
+from urllib.parse import urlsplit
 
 from spanledger_exporter.errors import ConfigError, DeniedError, RejectedError, UnavailableError
 
-_TIMEOUT_S = 30
-_ANSWER_BYTES_MAX = 4 * 1024 * 1024
-_FOLDER_UID = "spanledger"
+FOLDER: Final = "Spanledger"
+_TIMEOUT_S: Final = 30
+_ANSWER_BYTES_MAX: Final = 8 * 1024 * 1024
+_QUOTED_CHARACTERS_MAX: Final = 300
+_FOLDERS_MAX: Final = 1000
+_Answer = Any  # JSON of others: looked at by what reads it
 
 
-class Answer(NamedTuple):
-    """What Grafana answered: the status, and the JSON object, empty where there was none."""
-
-    status: int
-    document: Mapping[str, Any]
-
-    @property
-    def message(self) -> str:
-        """What Grafana says about it, on one line."""
-        return " ".join(str(self.document.get("message", "")).split())[:300]
+# All but the one that follows redirects.
+_HANDLERS: Final = (
+    urllib.request.ProxyHandler,
+    urllib.request.HTTPHandler,
+    urllib.request.HTTPSHandler,
+    urllib.request.HTTPDefaultErrorHandler,
+    urllib.request.HTTPErrorProcessor,
+)
 
 
 class Grafana:
-    """A Grafana, and the token of a service account of it.
-
-    Raises: of every method `UnavailableError` where nobody answers, or with a 5xx; `DeniedError` where the token is
-    wrong or may not do this; `RejectedError` where what answers is no Grafana, or does not take what it is given.
-    """
+    """A Grafana, and a token of a service account that may write dashboards and folders."""
 
     def __init__(self, url: str, token: str) -> None:
-        parts = urllib.parse.urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ConfigError([f"--url: {url!r} is no URL that begins with http:// or https://"])
-        if parts.username or parts.password:
-            raise ConfigError(["--url must not hold a user or a password; --token is what lets in"])
-        self._url = url.rstrip("/")
+        self._url = _checked_url(url)
+        if not token or not all("!" <= character <= "~" for character in token):
+            raise ConfigError(["the token is empty, or has characters that no token of Grafana has"])
         self._token = token
-        self._open = urllib.request.build_opener(_NoRedirect).open
-
-    def check(self) -> str:
-        """Return the version of what answers, if it is a Grafana."""
-        answer = self._ask("GET", "/api/health")
-        version = answer.document.get("version")
-        if answer.status != http.client.OK or "database" not in answer.document:
-            raise RejectedError(f"{self._url} answers {answer.status} to /api/health: it is no Grafana")
-        return str(version or "of an unknown version")
+        self._opener = urllib.request.OpenerDirector()
+        for handler in _HANDLERS:
+            self._opener.add_handler(handler())
 
     def folder(self, title: str) -> str:
-        """Make a folder unless it is there; return its uid."""
-        found = self._ask("GET", f"/api/folders/{_FOLDER_UID}")
-        if found.status == http.client.OK:
-            return _FOLDER_UID
-        if found.status != http.client.NOT_FOUND:
-            raise self._error(found, "look for the folder")
-        made = self._ask("POST", "/api/folders", {"uid": _FOLDER_UID, "title": title})
-        if made.status == http.client.OK:
-            return str(made.document.get("uid", _FOLDER_UID))
-        raise self._error(made, f"make the folder {title}")
+        """Return the uid of a folder, which is made where there is none of that title.
 
-    def put(self, dashboard: Mapping[str, Any], folder_uid: str) -> str:
-        """Make a dashboard, or replace the one of its uid; return its URL."""
+        Raises: RejectedError, DeniedError, UnavailableError.
+        """
+        health = self._ask("GET", "/api/health")
+        if not isinstance(health, dict) or "database" not in health:
+            raise RejectedError(f"{self._url} is no Grafana: its /api/health says nothing of a database")
+        found = self._ask("GET", f"/api/folders?limit={_FOLDERS_MAX}")
+        folders = cast("list[dict[str, Any] | None]", found) if isinstance(found, list) else []
+        for folder in folders:
+            if isinstance(folder, dict) and folder.get("title") == title:
+                return self._text(folder, "uid")
+        return self._text(self._ask("POST", "/api/folders", {"title": title}), "uid")
+
+    def put(self, dashboard: dict[str, Any], folder_uid: str) -> str:
+        """Write a dashboard over the one of its uid, and return its address.
+
+        Raises: RejectedError, DeniedError, UnavailableError.
+        """
         document = {
             "dashboard": {**dashboard, "id": None},
             "folderUid": folder_uid,
-            "message": "installed by spanledger dashboards install",
             "overwrite": True,
+            "message": "spanledger dashboards install",
         }
-        answer = self._ask("POST", "/api/dashboards/db", document)
-        if answer.status != http.client.OK:
-            raise self._error(answer, f"keep the dashboard {dashboard.get('title')}")
-        # A Grafana under a path has it in what it answers, and in our URL as well.
-        return urllib.parse.urljoin(self._url + "/", str(answer.document.get("url", "")))
+        path = self._text(self._ask("POST", "/api/dashboards/db", document), "url")
+        parts = urlsplit(self._url)
+        # Grafana behind a path says it in what it answers, too.
+        base = f"{parts.scheme}://{parts.netloc}" if path.startswith(f"{parts.path}/") else self._url
+        return base + path
 
-    def _ask(self, method: str, path: str, document: Mapping[str, Any] | None = None) -> Answer:
-        headers = {"authorization": f"Bearer {self._token}", "accept": "application/json"}
-        body = None
-        if document is not None:
-            headers["content-type"] = "application/json"
-            body = json.dumps(document).encode()
-        request = urllib.request.Request(self._url + path, body, headers, method=method)  # noqa: S310 -- looked at
+    def _text(self, answer: _Answer, name: str) -> str:
+        value = cast("dict[str, Any]", answer).get(name) if isinstance(answer, dict) else None
+        if not isinstance(value, str) or not value:
+            raise RejectedError(f"{self._url} answers as no Grafana does: no {name}")
+        return value
+
+    def _ask(self, method: str, path: str, document: object = None) -> _Answer:
+        body = None if document is None else json.dumps(document).encode()
+        headers = {
+            "Authorization": f"Bearer {self._token}",
+            "Accept": "application/json",
+            "Content-Type": "application/json",
+        }
+        request = urllib.request.Request(self._url + path, body, headers, method=method)  # noqa: S310 -- the scheme was looked at
         try:
-            with self._open(request, timeout=_TIMEOUT_S) as answer:
-                return Answer(answer.status, _object(answer.read(_ANSWER_BYTES_MAX)))
+            with self._opener.open(request, timeout=_TIMEOUT_S) as answer:
+                text = answer.read(_ANSWER_BYTES_MAX)
         except urllib.error.HTTPError as exc:
-            with exc:
-                answer = Answer(exc.code, _object(exc.read(_ANSWER_BYTES_MAX)))
-            if exc.code in _REDIRECTS:
-                to = exc.headers.get("location", "somewhere else")
-                raise RejectedError(f"{self._url} sends to {to}: name that Grafana with --url") from exc
-            return answer
-        except (OSError, http.client.HTTPException, ValueError) as exc:
-            reason = getattr(exc, "reason", exc)
-            if isinstance(reason, ssl.SSLError):
-                hint = "SSL_CERT_FILE names the authorities that are trusted"
-                raise UnavailableError(f"{self._url} has no certificate that is trusted: {reason}; {hint}") from exc
-            raise UnavailableError(f"{self._url} does not answer: {reason}") from exc
+            raise self._refused(exc, path) from exc
+        except (urllib.error.URLError, http.client.HTTPException, OSError) as exc:
+            raise self._unreachable(exc) from exc
+        try:
+            return json.loads(text)
+        except ValueError as exc:
+            raise RejectedError(f"{self._url} is no Grafana: {path} does not answer in JSON") from exc
 
-    def _error(self, answer: Answer, doing: str) -> Exception:
-        said = f": {answer.message}" if answer.message else ""
-        if answer.status == http.client.UNAUTHORIZED:
-            return DeniedError(f"{self._url} does not know the token{said}", known=False)
-        if answer.status == http.client.FORBIDDEN:
-            need = "it must be of a service account that may write dashboards and folders (role Editor)"
-            return DeniedError(f"the token may not {doing}{said}; {need}", known=True)
-        if answer.status >= http.client.INTERNAL_SERVER_ERROR:
-            return UnavailableError(f"{self._url} cannot {doing} now: {answer.status}{said}")
-        return RejectedError(f"{self._url} does not {doing}: {answer.status}{said}")
+    def _refused(self, error: urllib.error.HTTPError, path: str) -> Exception:
+        code, said = error.code, _said(error)
+        if code in {http.client.UNAUTHORIZED, http.client.FORBIDDEN}:
+            known = code == http.client.FORBIDDEN
+            why = (
+                "the token may not do this (403); it needs the role Editor" if known else "the token is not known (401)"
+            )
+            return DeniedError(f"{self._url}: {why}{said}", known=known)
+        if code >= http.client.INTERNAL_SERVER_ERROR or code == http.client.TOO_MANY_REQUESTS:
+            return UnavailableError(f"{self._url} cannot do it now ({code}){said}")
+        if "location" in error.headers:
+            return RejectedError(f"{self._url} sends on to {_place(error)} ({code}); give the address that it has")
+        why = {
+            http.client.PRECONDITION_FAILED: "has something else under this name or uid",
+            http.client.NOT_FOUND: f"is no Grafana, or has another path: there is no {path}",
+        }.get(code, "refuses it")
+        return RejectedError(f"{self._url} {why} ({code}){said}")
+
+    def _unreachable(self, error: Exception) -> Exception:
+        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        if isinstance(reason, ssl.SSLCertVerificationError):
+            return RejectedError(
+                f"{self._url} has a certificate that is not trusted here: {reason.verify_message}; "
+                "SSL_CERT_FILE names the authorities"
+            )
+        if isinstance(reason, ssl.SSLError):
+            return RejectedError(f"{self._url} does not speak TLS: {reason.reason or reason}")
+        if isinstance(reason, TimeoutError):
+            return UnavailableError(f"{self._url} does not answer within {_TIMEOUT_S} s")
+        return UnavailableError(f"{self._url} cannot be reached: {getattr(reason, 'strerror', None) or reason}")
 
 
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Follows nobody: the token is for the host that was named."""
-
-    def redirect_request(self, *_arguments: object, **_named: object) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Return nothing, so that the redirect is an error."""
-
-
-def _object(content: bytes) -> Mapping[str, Any]:
+def _checked_url(url: str) -> str:
     try:
-        document = json.loads(content)
-    except (ValueError, RecursionError):
-        return {}
-    return cast("dict[str, Any]", document) if isinstance(document, dict) else {}
+        parts = urlsplit(url)
+        _ = parts.port  # what is no port is found here
+    except ValueError as exc:
+        raise ConfigError([f"--url: {exc}"]) from exc
+    if parts.username is not None or parts.password is not None:
+        raise ConfigError(["--url: no user or password here; --token is what lets you in"])
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        raise ConfigError([f"--url: {url!r} is no address such as https://grafana.example"])
+    return url.rstrip("/")
+
+
+def _said(error: urllib.error.HTTPError) -> str:
+    """Return what Grafana says of an error, in one line that no terminal obeys."""
+    try:
+        message = json.loads(error.read(_ANSWER_BYTES_MAX)).get("message")
+    except (ValueError, AttributeError, OSError, http.client.HTTPException):
+        return ""
+    if not isinstance(message, str) or not message:
+        return ""
+    shown = "".join(character if character.isprintable() else " " for character in message)
+    return f": {shown[:_QUOTED_CHARACTERS_MAX]}"
+
+
+def _place(error: urllib.error.HTTPError) -> str:
+    return repr(error.headers.get("location", "nowhere")[:_QUOTED_CHARACTERS_MAX])

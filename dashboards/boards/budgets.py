@@ -1,0 +1,331 @@
+"""Budgets: how much of each is used, how fast, when it runs out, what was refused, and what alerts there were."""
+
+from grafana_foundation_sdk.models.dashboard import DashboardLink, Panel
+
+from dashboards.boards import colors, links, variables
+from dashboards.boards.boards import Board
+from dashboards.boards.looks import Column
+from dashboards.boards.panels import COUNT, PER_SECOND, RATIO, SECONDS, USD, Row, bars, grid, lines, number, states
+from dashboards.boards.queries import RANGE, RATE, highest, or_none, selector
+from dashboards.boards.targets import Prom
+
+_KEYS = ("budget", "group")
+_BY = "budget, group"
+_NONE = "no budget"
+_NAMED = selector("budget")
+_TIME = "dateTimeFromNow"
+
+
+def board() -> Board:
+    """Return the dashboard."""
+    return Board(
+        name="budgets",
+        title="Spanledger · Budgets",
+        description="How budgets stand, how fast they are used and when they run out, as the ledger says.",
+        variables=[variables.datasource(), variables.tempo(), variables.label("budget")],
+        since="now-7d",
+        alerts="SpanledgerBudget.*|GenAI.*",
+        rows=[
+            Row("Now", _now()),
+            Row(
+                "Progress",
+                [
+                    _progress(),
+                    _groups(),
+                    _standing(),
+                    _amounts("usd", USD),
+                    _amounts("tokens", COUNT),
+                    _amounts("calls", COUNT),
+                ],
+            ),
+            Row(
+                "Pace and forecast",
+                [
+                    _used(),
+                    _burn(),
+                    _forecast(),
+                    _pace("usd", USD),
+                    _pace("tokens", COUNT),
+                    _pace("calls", COUNT),
+                    _left(),
+                    _anomaly(),
+                ],
+            ),
+            Row("Enforcement", [_decisions(), _leased()]),
+            Row("Alerts", [_alerts()]),
+        ],
+    )
+
+
+def _gauge(metric: str) -> str:
+    return highest(metric, _BY, _NAMED)
+
+
+def _detail() -> list[DashboardLink]:
+    return [links.ledger("budget")]
+
+
+def _now() -> list[Panel]:
+    used, likely = (
+        _gauge("genai_budget_used_ratio"),
+        highest("genai_budget_forecast_ratio", _BY, selector("budget", extra='quantile="0.5"')),
+    )
+    decided = "genai_budget_decisions_total" + selector("budget", extra='decision=~"refused|closed"')
+    refused = f"sum(increase({decided}[{RANGE}]))"
+    evaluated = "max(spanledger_budget_last_evaluation_timestamp_seconds)"
+    return [
+        number(
+            "Budgets",
+            "Budgets, and groups of budgets, that are shown.",
+            COUNT,
+            Prom(f"count({used})", instant=True),
+            links=[links.board("ledger", "Ledger")],
+            nothing=_NONE,
+        ),
+        number(
+            "At their limit",
+            "Those that have used all of their limit or more.",
+            COUNT,
+            Prom(f"count({used} >= 1) or 0 * count({used})", instant=True),
+            links=[links.board("ledger", "Ledger")],
+            steps=colors.NONE_IS_WELL,
+            nothing=_NONE,
+        ),
+        number(
+            "Likely to exceed it",
+            "Those whose forecast for the end of the period is above the limit, at even odds.",
+            COUNT,
+            Prom(f"count({likely} > 1) or 0 * count({used})", instant=True),
+            links=[links.board("ledger", "Ledger")],
+            steps=colors.NONE_IS_WELL,
+            nothing=_NONE,
+        ),
+        number(
+            "Refused calls",
+            "Calls that hard budgets did not let services send, in the time that is shown.",
+            COUNT,
+            Prom(refused, instant=True),
+            links=[links.traces(variables=())],
+            decimals=0,
+            nothing="nothing decided",
+        ),
+        number(
+            "Cost unknown",
+            "Calls of the periods that run whose price is not known: their cost is in no budget in USD.",
+            COUNT,
+            Prom(f"sum({_gauge('genai_budget_unpriced_calls')})", instant=True),
+            links=[links.board("quality", "Data quality", service="$__all")],
+            steps=colors.NONE_IS_WELL,
+            nothing=_NONE,
+        ),
+        number(
+            "Evaluated",
+            "When an exporter last worked out how the budgets stand. What is shown here is as of then.",
+            _TIME,
+            Prom(f"1000 * ({evaluated} > 0)", instant=True),
+            links=[links.board("exporter", "Exporter health", instance="$__all")],
+            nothing="never",
+        ),
+    ]
+
+
+def _progress() -> Panel:
+    return bars(
+        "Progress",
+        "Share of the limit that is spent in the period that runs. It is yellow from 75 %, orange from 90 %, "
+        "vermilion at the limit.",
+        RATIO,
+        Prom(_gauge("genai_budget_used_ratio"), "{{budget}} {{group}}", instant=True),
+        links=_detail(),
+        steps=colors.USED,
+        high=1,
+        nothing=_NONE,
+        height=10,
+    )
+
+
+def _groups() -> Panel:
+    return bars(
+        "Groups by what they have used",
+        "How many groups of a budget have used so many percent of their limit or more. Of "
+        "budgets per user, session or API key nothing else is shown.",
+        COUNT,
+        Prom(highest("genai_budget_groups", "budget, at_least", _NAMED), "{{budget}} {{at_least}} %", instant=True),
+        links=_detail(),
+        nothing=_NONE,
+        height=10,
+    )
+
+
+def _standing() -> Panel:
+    def forecast(part: str) -> str:
+        return highest("genai_budget_forecast_ratio", _BY, selector("budget", extra=f'quantile="{part}"'))
+
+    mode = highest("genai_budget_mode_info", "budget, mode", _NAMED)
+    used = f"{_gauge('genai_budget_used_ratio')} * on (budget) group_left (mode) {mode}"
+    columns = {
+        "used": (used, Column(unit=RATIO, decimals=1, steps=colors.USED)),
+        "forecast, low": (forecast("0.1"), Column(unit=RATIO, decimals=1)),
+        "forecast": (forecast("0.5"), Column(unit=RATIO, decimals=1, steps=colors.USED)),
+        "forecast, high": (forecast("0.9"), Column(unit=RATIO, decimals=1)),
+        "runs out": (f"1000 * {_gauge('genai_budget_run_out_timestamp_seconds')}", Column(unit=_TIME)),
+        "period began": (
+            f"1000 * {_gauge('genai_budget_period_start_timestamp_seconds')}",
+            Column(unit=_TIME),
+        ),
+        "period ends": (f"1000 * {_gauge('genai_budget_period_end_timestamp_seconds')}", Column(unit=_TIME)),
+        "cost unknown": (
+            _gauge("genai_budget_unpriced_calls"),
+            Column(unit=COUNT, decimals=0, steps=colors.NONE_IS_WELL),
+        ),
+        "anomaly": (_gauge("genai_budget_anomaly_score"), Column(unit=COUNT, decimals=2)),
+    }
+    return grid(
+        "How they stand",
+        "Forecasts are for the end of the period: one in ten ends below the low one, nine in ten below the "
+        "high one. A budget that does not run out before the period ends has no time for that.",
+        ("budget", "group", "mode"),
+        columns,
+        links=[links.ledger("budget", column=True)],
+        nothing=_NONE,
+        sort="used",
+    )
+
+
+def _amounts(unit: str, shown: str) -> Panel:
+    columns = {
+        name: (_gauge(f"genai_budget_{name}_{unit}"), Column(unit=shown))
+        for name in ("limit", "spent", "leased", "remaining")
+    }
+    name = {"usd": "USD", "tokens": "tokens", "calls": "calls"}[unit]
+    return grid(
+        f"Budgets in {name}",
+        "The limit with what was rolled over; what was spent; what services may spend without asking "
+        "again; and what is neither, which is negative where too much was spent.",
+        _KEYS,
+        columns,
+        links=[links.ledger("budget", column=True)],
+        width=8,
+        nothing=_NONE,
+        sort="spent",
+    )
+
+
+def _used() -> Panel:
+    return lines(
+        "Used",
+        "Share of the limit that is spent; it falls where a new period begins.",
+        RATIO,
+        Prom(_gauge("genai_budget_used_ratio"), "{{budget}} {{group}}"),
+        links=_detail(),
+        steps=colors.USED,
+        nothing=_NONE,
+    )
+
+
+def _burn() -> Panel:
+    expr = "budget_group:genai_budget_burn:rate1h" + _NAMED
+    return lines(
+        "Burn",
+        "How fast the limit is used, over an hour: at 1 it lasts for just the period, at 2 for half of it. Recorded by "
+        "Spanledger's rules.",
+        "none",
+        Prom(expr, "{{budget}} {{group}}"),
+        links=_detail(),
+        nothing="no rules, or no budget",
+    )
+
+
+def _forecast() -> Panel:
+    expr = highest("genai_budget_forecast_ratio", f"{_BY}, quantile", _NAMED)
+    return lines(
+        "Forecast for the end of the period",
+        "Share of the limit, by quantile.",
+        RATIO,
+        Prom(expr, "{{budget}} {{group}} {{quantile}}"),
+        links=_detail(),
+        steps=colors.USED,
+        nothing="nothing spent yet",
+    )
+
+
+def _pace(unit: str, shown: str) -> Panel:
+    name = {"usd": "USD", "tokens": "tokens", "calls": "calls"}[unit]
+    rate = f"rate(genai_budget_spend_{unit}_total{_NAMED}[{RATE}])"
+    return lines(
+        f"Spend in {name}",
+        f"An hour, at the pace of each moment, of budgets in {name}.",
+        shown,
+        Prom(f"3600 * max by ({_BY}) ({rate})", "{{budget}} {{group}}"),
+        links=_detail(),
+        nothing=_NONE,
+        width=8,
+    )
+
+
+def _left() -> Panel:
+    expr = f"{_gauge('genai_budget_run_out_timestamp_seconds')} - time() > 0"
+    return lines(
+        "Time until it runs out",
+        "Of those that are likely to before their period ends.",
+        SECONDS,
+        Prom(expr, "{{budget}} {{group}}"),
+        links=_detail(),
+        nothing="none runs out",
+    )
+
+
+def _anomaly() -> Panel:
+    return lines(
+        "Anomalies",
+        "How unlike its weekday each day is; 1 and more is anomalous. A budget has none in its first week.",
+        "none",
+        Prom(_gauge("genai_budget_anomaly_score"), "{{budget}} {{group}}"),
+        links=_detail(),
+        nothing="not known yet",
+        steps=((None, colors.BLUE), (1, colors.VERMILION)),
+    )
+
+
+def _decisions() -> Panel:
+    expr = f"sum by (decision) (rate(genai_budget_decisions_total{_NAMED}[{RATE}]))"
+    return lines(
+        "Decisions",
+        "What services decided of calls under hard budgets, a second. `over_bound` came to more than was thought "
+        "possible.",
+        PER_SECOND,
+        Prom(expr, "{{decision}}"),
+        links=[links.traces(variables=())],
+        stack=True,
+        by_name=colors.DECISIONS,
+        nothing="nothing decided",
+    )
+
+
+def _leased() -> Panel:
+    return lines(
+        "Held by nobody known",
+        "Share of the limit that is held by leases of which nobody has told any more.",
+        RATIO,
+        Prom(_gauge("genai_budget_unaccounted_ratio"), "{{budget}} {{group}}"),
+        links=_detail(),
+        nothing=_NONE,
+    )
+
+
+def _alerts() -> Panel:
+    def firing(more: str = "") -> str:
+        named = f'alertname=~"SpanledgerBudget.*|GenAI.*",alertstate="firing",budget=~"$budget"{more}'
+        return f"max by (alertname, budget, group, threshold) (ALERTS{{{named}}})"
+
+    severe = or_none(firing(',severity="critical"'), firing())
+    expr = f"{firing()} + {severe}"
+    legend = "{{alertname}} {{budget}} {{group}} {{threshold}}"
+    return states(
+        "Alerts",
+        "Since when, and until when, alerts of the budgets fired.",
+        Prom(expr, legend),
+        links=_detail(),
+        words={"1": "warning", "2": "critical"},
+        nothing="no alerts",
+    )

@@ -1,0 +1,93 @@
+"""Where a panel leads: to the traces of what it shows in Tempo, to the entries in the ledger, to another dashboard.
+
+A link keeps the time that is shown. Values go through `percentencode`, for a model may be called `a&b`. Those of a
+variable that may be several go to TraceQL as `pipe` joins them: what `regex` would write has backslashes, which end the
+JSON of the address.
+
+Source: grafana.com/docs/grafana v13.2, "Configure data links", "Variable syntax"; Explore's address, schemaVersion 1.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import quote
+
+from grafana_foundation_sdk.models.dashboard import DashboardLink, DashboardLinkType
+
+PREFIX: Final = "spanledger-"
+TIME: Final = "from=${__from}&to=${__to}"
+_ATTRIBUTES: Final[Mapping[str, tuple[str, ...]]] = {
+    "service": ("resource.service.name",),
+    "environment": ("resource.deployment.environment.name",),
+    "team": ("span.spanledger.team",),
+    "project": ("span.spanledger.project",),
+    "provider": ("span.gen_ai.provider.name",),
+    "model": ("span.gen_ai.response.model", "span.gen_ai.request.model"),
+    "operation": ("span.gen_ai.operation.name",),
+    "error_type": ("span.error.type",),
+}
+"""Where a span says what a label says; the model is the one that answered, else the one that was asked for."""
+
+
+def field(label: str) -> str:
+    """Return a label of the series that was clicked, for an address."""
+    return f"${{__field.labels.{label}:percentencode}}"
+
+
+def cell(column: str) -> str:
+    """Return the value of a column in the row that was clicked, for an address."""
+    return f"${{__data.fields.{column}:percentencode}}"
+
+
+def traces(
+    *labels: str, column: bool = False, failed: bool = False, variables: tuple[str, ...] = ("service",)
+) -> DashboardLink:
+    """Lead to the traces of a series, told by its labels (or the columns of a row) and the dashboard's variables."""
+    conditions = ["span.gen_ai.operation.name != nil", *(["status = error"] if failed else [])]
+    conditions += [_any(name, f'= "{cell(name) if column else field(name)}"') for name in labels]
+    conditions += [_any(name, f'=~ "${{{name}:pipe}}"') for name in variables if name not in labels]
+    return link("Traces in Tempo", _explore("{ " + " && ".join(conditions) + " }"))
+
+
+def trace(column: str) -> DashboardLink:
+    """Lead to one trace, by its id in a column."""
+    return link("Trace in Tempo", _explore(cell(column)))
+
+
+def board(name: str, title: str, **variables: str) -> DashboardLink:
+    """Lead to another dashboard, with the variables of both that are not named here as they are."""
+    chosen = "".join(f"&var-{variable}={value}" for variable, value in variables.items())
+    kept = "" if variables else "&${__all_variables}"
+    return link(title, f"/d/{PREFIX}{name}?{TIME}{chosen}{kept}")
+
+
+def ledger(*labels: str, column: bool = False) -> DashboardLink:
+    """Lead to the entries of a series in the ledger."""
+    said = {name: cell(name) if column else field(name) for name in labels}
+    return board("ledger", "Entries in the ledger", **said)
+
+
+def link(title: str, url: str) -> DashboardLink:
+    """Return a link of a panel's data."""
+    return DashboardLink(title=title, type_val=DashboardLinkType.LINK, url=url, target_blank=False, tags=[])
+
+
+def _any(name: str, condition: str) -> str:
+    conditions = [f"{attribute} {condition}" for attribute in _ATTRIBUTES[name]]
+    return conditions[0] if len(conditions) == 1 else "(" + " || ".join(conditions) + ")"
+
+
+def _explore(query: str) -> str:
+    """Return the address of Explore with a query of TraceQL; what Grafana fills in is left as it is."""
+    source = {"type": "tempo", "uid": "${tempo}"}
+    pane = {
+        "datasource": "${tempo}",
+        "queries": [{"refId": "A", "datasource": source, "queryType": "traceql", "limit": 20, "query": query}],
+        "range": {"from": "${__from}", "to": "${__to}"},
+    }
+    text = json.dumps({"spanledger": pane}, separators=(",", ":"))
+    parts = re.split(r"(\$\{[^{}]+\})", text)
+    return "/explore?schemaVersion=1&panes=" + "".join(
+        part if number % 2 else quote(part, safe="") for number, part in enumerate(parts)
+    )

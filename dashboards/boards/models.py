@@ -1,0 +1,250 @@
+"""Models: what each costs for what it does, what its cache saves, and how models compare."""
+
+from grafana_foundation_sdk.models.dashboard import Panel
+
+from dashboards.boards import colors, links, variables
+from dashboards.boards.boards import Board
+from dashboards.boards.looks import Column
+from dashboards.boards.panels import COUNT, RATIO, SECONDS, USD, Row, bars, grid, lines, number
+from dashboards.boards.queries import RANGE, hourly, increase, or_none, quantile, rate, share
+from dashboards.boards.targets import Prom
+
+_BY = "provider, model"
+_READ = 'token_type="input_cache_read"'
+_INPUT = 'token_type=~"input_.*"'
+_OUTPUT = 'token_type=~"output_.*"'
+_NAME = "{{provider}} {{model}}"
+_BOTH = ("provider", "model")
+
+
+def board() -> Board:
+    """Return the dashboard."""
+    return Board(
+        name="models",
+        title="Spanledger · Models",
+        description="What models cost for a call and for a million tokens, what caches save, and how they compare.",
+        variables=variables.for_spend(),
+        rows=[
+            Row("All together", _totals()),
+            Row("Comparison", [_comparison()]),
+            Row("Cost", [_for_a_call(), _for_a_million(), _usual(), _types()]),
+            Row("Cache", [_hits(), _saved(), _saved_by_model(), _written()]),
+            Row("Tokens", [_tokens_for_a_call(), _reasoning(), _tokens(), _calls()]),
+        ],
+    )
+
+
+def _totals() -> list[Panel]:
+    cost, calls = increase("genai_cost_usd_total"), increase("genai_calls_total")
+    read, taken = increase("genai_tokens_total", extra=_READ), increase("genai_tokens_total", extra=_INPUT)
+    saved, premium = increase("genai_cache_saved_usd_total"), increase("genai_cache_write_premium_usd_total")
+    return [
+        number(
+            "Cost for a call",
+            "Mean cost of all calls.",
+            USD,
+            Prom(share(cost, calls), instant=True),
+            links=[links.traces()],
+            decimals=6,
+        ),
+        number(
+            "Cache hits",
+            "Share of the input tokens that came from the providers' caches.",
+            RATIO,
+            Prom(share(or_none(read, taken), taken), instant=True),
+            links=[links.traces()],
+        ),
+        number(
+            "Saved by caches",
+            "What reads from caches cost less than uncached input would have.",
+            USD,
+            Prom(saved, instant=True),
+            links=[links.board("ledger", "Ledger")],
+        ),
+        number(
+            "Paid for caches",
+            "What writes to caches cost more than uncached input would have.",
+            USD,
+            Prom(premium, instant=True),
+            links=[links.board("ledger", "Ledger")],
+        ),
+        number(
+            "Saved for each USD spent",
+            "What caches saved, less what writing to them cost, for each USD of cost.",
+            USD,
+            Prom(share(f"({saved} - {premium})", cost), instant=True),
+            links=[links.board("ledger", "Ledger")],
+            decimals=3,
+        ),
+        number(
+            "Models",
+            "Models that were called.",
+            COUNT,
+            Prom(f"count({increase('genai_calls_total', _BY)} > 0)", instant=True),
+            links=[links.board("ledger", "Ledger")],
+            decimals=0,
+        ),
+    ]
+
+
+def _comparison() -> Panel:
+    cost, calls = increase("genai_cost_usd_total", _BY), increase("genai_calls_total", _BY)
+    tokens, written = increase("genai_tokens_total", _BY), increase("genai_tokens_total", _BY, _OUTPUT)
+    taken, read = increase("genai_tokens_total", _BY, _INPUT), increase("genai_tokens_total", _BY, _READ)
+    errors = or_none(increase("genai_calls_total", _BY, 'outcome="error"'), calls)
+    columns = {
+        "cost": (cost, Column(unit=USD)),
+        "calls": (calls, Column(unit=COUNT, decimals=0)),
+        "cost for a call": (share(cost, calls), Column(unit=USD, decimals=6)),
+        "USD for a million tokens": (f"1e6 * {share(cost, tokens)}", Column(unit=USD)),
+        "output tokens for a call": (share(written, calls), Column(unit=COUNT)),
+        "cache hits": (share(or_none(read, taken), taken), Column(unit=RATIO, decimals=1, bar=True)),
+        "saved by the cache": (increase("genai_cache_saved_usd_total", _BY), Column(unit=USD)),
+        "fail": (share(errors, calls), Column(unit=RATIO, decimals=1, steps=colors.FEW)),
+        "duration, half": (quantile(0.5, "genai_call_duration_seconds", _BY, RANGE), Column(unit=SECONDS)),
+        "tokens a second, half": (
+            quantile(0.5, "genai_output_tokens_per_second", _BY, RANGE),
+            Column(unit=COUNT, decimals=1),
+        ),
+    }
+    return grid(
+        "Models side by side",
+        "In the time that is shown; a click on a heading sorts. Durations and speeds by provider and model only.",
+        _BOTH,
+        columns,
+        links=[links.ledger(*_BOTH, column=True), links.traces(*_BOTH, column=True)],
+        height=10,
+        sort="cost",
+    )
+
+
+def _lines(title: str, text: str, unit: str, expr: str, **more: object) -> Panel:
+    return lines(title, text, unit, Prom(expr, _NAME), links=[links.ledger(*_BOTH), links.traces(*_BOTH)], **more)  # type: ignore[arg-type]
+
+
+def _for_a_call() -> Panel:
+    return _lines(
+        "Cost for a call",
+        "Mean cost of the calls of each model.",
+        USD,
+        share(rate("genai_cost_usd_total", _BY), rate("genai_calls_total", _BY)),
+        decimals=6,
+    )
+
+
+def _for_a_million() -> Panel:
+    return _lines(
+        "USD for a million tokens",
+        "Cost, by all tokens that were reported, of whatever type.",
+        USD,
+        f"1e6 * {share(rate('genai_cost_usd_total', _BY), rate('genai_tokens_total', _BY))}",
+    )
+
+
+def _usual() -> Panel:
+    metric = "genai_call_cost_usd"
+    return lines(
+        "What calls cost",
+        "Half of the calls that are not free cost less than the first figure, 95 of 100 less than the second. "
+        "By provider and model only; as exact as the buckets of the histogram.",
+        USD,
+        Prom(quantile(0.5, metric, "model"), "{{model}} half", exemplars=True),
+        Prom(quantile(0.95, metric, "model"), "{{model}} 95 of 100", exemplars=True),
+        links=[links.traces("model")],
+        decimals=6,
+    )
+
+
+def _types() -> Panel:
+    expr = increase("genai_cost_by_type_usd_total", "model, cost_type")
+    return bars(
+        "What is paid for",
+        "Cost of the time that is shown, by model and type, of the 20 largest.",
+        USD,
+        Prom(f"topk(20, {expr})", "{{model}} {{cost_type}}", instant=True),
+        links=[links.ledger("model"), links.traces("model")],
+    )
+
+
+def _hits() -> Panel:
+    taken = rate("genai_tokens_total", _BY, _INPUT)
+    return _lines(
+        "Cache hits",
+        "Share of the input tokens that came from the provider's cache.",
+        RATIO,
+        share(or_none(rate("genai_tokens_total", _BY, _READ), taken), taken),
+        high=1,
+    )
+
+
+def _saved() -> Panel:
+    return lines(
+        "Saved and paid for caches",
+        "USD an hour: what reads cost less, and writes more, than uncached input would have.",
+        USD,
+        Prom(hourly("genai_cache_saved_usd_total"), "saved by reads"),
+        Prom(hourly("genai_cache_write_premium_usd_total"), "paid for writes"),
+        links=[links.board("ledger", "Ledger")],
+        by_name={"saved by reads": colors.BLUE, "paid for writes": colors.ORANGE},
+    )
+
+
+def _saved_by_model() -> Panel:
+    expr = f"{increase('genai_cache_saved_usd_total', _BY)} - {increase('genai_cache_write_premium_usd_total', _BY)}"
+    return bars(
+        "Saved by each model's cache",
+        "What reads cost less, less what writes cost more, than uncached input would have, in the time that is shown.",
+        USD,
+        Prom(f"topk(10, {expr})", _NAME, instant=True),
+        links=[links.ledger(*_BOTH)],
+    )
+
+
+def _written() -> Panel:
+    return _lines(
+        "Written to caches",
+        "Tokens a second.",
+        COUNT,
+        rate("genai_tokens_total", _BY, 'token_type="input_cache_write"'),
+        stack=True,
+    )
+
+
+def _tokens_for_a_call() -> Panel:
+    calls = rate("genai_calls_total")
+    return lines(
+        "Tokens for a call",
+        "Mean over all calls.",
+        COUNT,
+        Prom(share(rate("genai_tokens_total", extra=_INPUT), calls), "input"),
+        Prom(share(rate("genai_tokens_total", extra=_OUTPUT), calls), "output"),
+        links=[links.traces()],
+        by_name={"input": colors.BLUE, "output": colors.ORANGE},
+    )
+
+
+def _reasoning() -> Panel:
+    written = rate("genai_tokens_total", _BY, _OUTPUT)
+    return _lines(
+        "Reasoning",
+        "Share of the output tokens.",
+        RATIO,
+        share(or_none(rate("genai_tokens_total", _BY, 'token_type="output_reasoning"'), written), written),
+        high=1,
+    )
+
+
+def _tokens() -> Panel:
+    return lines(
+        "Tokens by type",
+        "Tokens a second; the types are disjoint and add up to all.",
+        COUNT,
+        Prom(rate("genai_tokens_total", "token_type"), "{{token_type}}"),
+        links=[links.traces()],
+        stack=True,
+        by_name=colors.TOKEN_TYPES,
+    )
+
+
+def _calls() -> Panel:
+    return _lines("Calls", "Calls a second.", "ops", rate("genai_calls_total", _BY), stack=True)

@@ -1,0 +1,263 @@
+"""Panels: what each kind looks like.
+
+Source: grafana.com/docs/grafana v13.2, "Panels and visualizations".
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from grafana_foundation_sdk.builders import bargauge, common, heatmap, stat, statetimeline, table, timeseries
+from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.models import common as shapes
+from grafana_foundation_sdk.models import dashboard as models
+from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
+from grafana_foundation_sdk.models.prometheus import PromQueryFormat
+
+from dashboards.boards import colors
+from dashboards.boards.looks import NO_TRAFFIC, Colors, Column, Look, dressed, with_columns
+from dashboards.boards.targets import Prom, Sql
+
+USD: Final = "currencyUSD"
+RATIO: Final = "percentunit"
+SECONDS: Final = "s"
+PER_SECOND: Final = "ops"
+COUNT: Final = "short"
+BYTES: Final = "bytes"
+ABSENT: Final = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Panels under one heading."""
+
+    title: str
+    panels: Sequence[models.Panel]
+
+
+def number(
+    title: str,
+    text: str,
+    unit: str,
+    *queries: Prom | Sql,
+    links: Sequence[models.DashboardLink],
+    width: int = 4,
+    height: int = 4,
+    decimals: float | None = None,
+    steps: colors.Steps = colors.PLAIN,
+    nothing: str = NO_TRAFFIC,
+    words: Mapping[str, str] | None = None,
+) -> models.Panel:
+    """Show the newest value of each series in large."""
+    several = len(queries) > 1 or any(isinstance(query, Prom) and query.legend for query in queries)
+    built = (
+        stat.Panel()
+        .graph_mode(shapes.BigValueGraphMode.NONE)
+        .color_mode(shapes.BigValueColorMode.BACKGROUND if len(steps) > 1 else shapes.BigValueColorMode.VALUE)
+        .text_mode(shapes.BigValueTextMode.VALUE_AND_NAME if several else shapes.BigValueTextMode.VALUE)
+        .reduce_options(_newest())
+        .build()
+    )
+    look = Look(
+        title=title,
+        text=text,
+        unit=unit,
+        links=links,
+        width=width,
+        height=height,
+        decimals=decimals,
+        steps=steps,
+        nothing=nothing,
+        words=words or {},
+    )
+    return dressed(built, look, queries)
+
+
+def lines(
+    title: str,
+    text: str,
+    unit: str,
+    *queries: Prom | Sql,
+    links: Sequence[models.DashboardLink],
+    width: int = 12,
+    height: int = 8,
+    decimals: float | None = None,
+    stack: bool = False,
+    by_name: Colors | None = None,
+    steps: colors.Steps | None = None,
+    low: float | None = 0,
+    high: float | None = None,
+    nothing: str = NO_TRAFFIC,
+) -> models.Panel:
+    """Show series over time: lines, or areas upon one another where they add up to something."""
+    legend = (
+        common.VizLegendOptions().display_mode(shapes.LegendDisplayMode.TABLE).placement(shapes.LegendPlacement.BOTTOM)
+    )
+    built = timeseries.Panel().draw_style(shapes.GraphDrawStyle.LINE).line_width(1).fill_opacity(40 if stack else 8)
+    built = built.show_points(shapes.VisibilityMode.AUTO).span_nulls(False)
+    built = built.legend(legend.show_legend(True).calcs(["lastNotNull", "mean", "max"]))
+    built = built.tooltip(
+        common.VizTooltipOptions().mode(shapes.TooltipDisplayMode.MULTI).sort(shapes.SortOrder.DESCENDING)
+    )
+    if stack:
+        built = built.stacking(common.StackingConfig().mode(shapes.StackingMode.NORMAL).group("A"))
+    if steps is not None:
+        built = built.thresholds_style(common.GraphThresholdsStyleConfig().mode(shapes.GraphThresholdsStyleMode.DASHED))
+    look = Look(
+        title=title,
+        text=text,
+        unit=unit,
+        links=links,
+        width=width,
+        height=height,
+        decimals=decimals,
+        nothing=nothing,
+        steps=steps or colors.PLAIN,
+        mode=colors.PALETTE,
+        low=low,
+        high=high,
+        by_name=by_name or {},
+    )
+    return dressed(built.build(), look, queries)
+
+
+def bars(
+    title: str,
+    text: str,
+    unit: str,
+    *queries: Prom,
+    links: Sequence[models.DashboardLink],
+    width: int = 12,
+    height: int = 8,
+    steps: colors.Steps = colors.PLAIN,
+    high: float | None = None,
+    nothing: str = NO_TRAFFIC,
+    decimals: float | None = None,
+) -> models.Panel:
+    """Show the newest value of each series as a bar."""
+    built = (
+        bargauge.Panel()
+        .orientation(shapes.VizOrientation.HORIZONTAL)
+        .display_mode(shapes.BarGaugeDisplayMode.BASIC)
+        .value_mode(shapes.BarGaugeValueMode.TEXT)
+        .reduce_options(_newest())
+        .build()
+    )
+    look = Look(
+        title=title,
+        text=text,
+        unit=unit,
+        links=links,
+        width=width,
+        height=height,
+        decimals=decimals,
+        steps=steps,
+        nothing=nothing,
+        low=0,
+        high=high,
+    )
+    return dressed(built, look, queries)
+
+
+def spread(
+    title: str,
+    text: str,
+    unit: str,
+    query: Prom,
+    *,
+    links: Sequence[models.DashboardLink],
+    width: int = 12,
+    height: int = 8,
+) -> models.Panel:
+    """Show how observations of a histogram are spread, over time."""
+    color = heatmap.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme("Cividis").steps(64)
+    built = heatmap.Panel().calculate(False).color(color).exemplars_color(colors.VERMILION)
+    built = built.y_axis(heatmap.YAxisConfig().unit(unit).axis_placement(shapes.AxisPlacement.LEFT))
+    built = built.cell_values(heatmap.CellValues().unit(COUNT)).show_legend()
+    look = Look(title=title, text=text, unit=unit, links=links, width=width, height=height)
+    return dressed(built.build(), look, (query,))
+
+
+def states(
+    title: str,
+    text: str,
+    query: Prom,
+    *,
+    links: Sequence[models.DashboardLink],
+    width: int = 24,
+    height: int = 8,
+    words: Mapping[str, str],
+    nothing: str,
+) -> models.Panel:
+    """Show since when something has been so."""
+    built = statetimeline.Panel().merge_values(True).show_value(shapes.VisibilityMode.NEVER).row_height(0.8)
+    look = Look(
+        title=title,
+        text=text,
+        unit=COUNT,
+        links=links,
+        width=width,
+        height=height,
+        nothing=nothing,
+        words=words,
+        steps=((None, colors.ORANGE), (2, colors.VERMILION)),
+    )
+    return dressed(built.build(), look, (query,))
+
+
+def grid(
+    title: str,
+    text: str,
+    keys: Sequence[str],
+    columns: Mapping[str, tuple[str, Column]],
+    *,
+    links: Sequence[models.DashboardLink],
+    width: int = 24,
+    height: int = 9,
+    nothing: str = NO_TRAFFIC,
+    sort: str = "",
+) -> models.Panel:
+    """Show one row for each set of labels, and in each column what an expression says of it."""
+    queries = [Prom(expr, instant=True, format=PromQueryFormat.TABLE) for expr, _ in columns.values()]
+    values = [f"Value #{chr(65 + place)}" for place in range(len(columns))] if len(columns) > 1 else ["Value"]
+    order = {name: place for place, name in enumerate([*keys, *values])}
+    organized = {
+        "excludeByName": {"Time": True},
+        "indexByName": order,
+        "renameByName": dict(zip(values, columns, strict=True)),
+    }
+    merged = [models.DataTransformerConfig(id_val="merge", options={})] if len(columns) > 1 else []
+    built = _table(sort).build()
+    built.transformations = [*merged, models.DataTransformerConfig(id_val="organize", options=organized)]
+    look = Look(
+        title=title, text=text, unit=COUNT, links=links, width=width, height=height, nothing=nothing, absent=ABSENT
+    )
+    return with_columns(dressed(built, look, queries), {name: column for name, (_, column) in columns.items()})
+
+
+def rows(
+    title: str,
+    text: str,
+    query: Sql,
+    columns: Mapping[str, Column],
+    *,
+    links: Sequence[models.DashboardLink],
+    width: int = 24,
+    height: int = 9,
+    nothing: str = NO_TRAFFIC,
+) -> models.Panel:
+    """Show what a query to the ledger returns."""
+    look = Look(
+        title=title, text=text, unit=COUNT, links=links, width=width, height=height, nothing=nothing, absent=ABSENT
+    )
+    return with_columns(dressed(_table("").build(), look, (query,)), columns)
+
+
+def _table(sort: str) -> table.Panel:
+    built = table.Panel().show_header(True).cell_height(shapes.TableCellHeight.SM).filterable(True)
+    built = built.cell_options(shapes.TableAutoCellOptions())
+    return built.sort_by([common.TableSortByFieldState().display_name(sort).desc(True)]) if sort else built
+
+
+def _newest() -> Builder[shapes.ReduceDataOptions]:
+    return common.ReduceDataOptions().calcs(["lastNotNull"]).values(False).fields("")

@@ -1,0 +1,84 @@
+"""Expressions of PromQL, as all panels put them together.
+
+What the exporter reads from its ledger, each replica shows whole: one of them is taken, `max without (instance, pod)`,
+before anything is summed. What each replica counts of its own doing is summed. docs/metrics.md says which is which.
+"""
+
+from typing import Final
+
+DIMENSIONS: Final = ("service", "environment", "team", "project", "provider", "model")
+"""What the dashboards may be narrowed by; a metric that lacks one matches `.*`."""
+RATE: Final = "$__rate_interval"
+RANGE: Final = "$__range"
+ALERTS: Final = "Spanledger.*|GenAI.*"
+
+
+def selector(*names: str, extra: str = "") -> str:
+    """Return the matchers of the dashboard's variables, and others."""
+    matchers = [f'{name}=~"${name}"' for name in names]
+    return "{" + ",".join([*matchers, *([extra] if extra else [])]) + "}"
+
+
+def spend(metric: str, extra: str = "") -> str:
+    """Return the series of a metric with the dimensions."""
+    return metric + selector(*DIMENSIONS, extra=extra)
+
+
+def one(expression: str) -> str:
+    """Return the series of one replica of those that all show the same."""
+    return f"max without (instance, pod) ({expression})"
+
+
+def total(expression: str, by: str = "") -> str:
+    """Return a sum."""
+    return f"sum by ({by}) ({expression})" if by else f"sum({expression})"
+
+
+def increase(metric: str, by: str = "", extra: str = "", before: str = "") -> str:
+    """Return by how much counters of the ledger rose in the range that is shown, or as long `before` it."""
+    offset = f" offset {before}" if before else ""
+    return total(one(f"increase({spend(metric, extra)}[{RANGE}]{offset})"), by)
+
+
+def rate(metric: str, by: str = "", extra: str = "") -> str:
+    """Return how fast counters of the ledger rise, a second."""
+    return total(one(f"rate({spend(metric, extra)}[{RATE}])"), by)
+
+
+def hourly(metric: str, by: str = "", extra: str = "") -> str:
+    """Return how fast counters of the ledger rise, an hour."""
+    return f"3600 * {rate(metric, by, extra)}"
+
+
+def now(metric: str, by: str = "", extra: str = "") -> str:
+    """Return what gauges from the ledger say."""
+    return total(one(spend(metric, extra)), by)
+
+
+def share(part: str, whole: str) -> str:
+    """Return a part of a whole, and nothing where the whole is nothing."""
+    return f"{part} / ({whole} > 0)"
+
+
+def or_none(expression: str, whole: str) -> str:
+    """Return 0 where there is a whole, and of this no series: then it is known to be none."""
+    return f"({expression} or 0 * {whole})"
+
+
+def quantile(
+    part: float, metric: str, by: str = "", window: str = RATE, names: tuple[str, ...] = ("provider", "model")
+) -> str:
+    """Return a quantile of a histogram over all replicas; the comparison leaves out where nothing was observed."""
+    labels = ", ".join(["le", *([by] if by else [])])
+    buckets = f"rate({metric}_bucket{selector(*names) if names else ''}[{window}])"
+    return f"histogram_quantile({part}, sum by ({labels}) ({buckets})) >= 0"
+
+
+def counted(metric: str, by: str = "", extra: str = "", window: str = RATE, function: str = "rate") -> str:
+    """Return what each replica counts of itself, together."""
+    return total(f"{function}({metric}{selector('instance', extra=extra)}[{window}])", by)
+
+
+def highest(metric: str, by: str, matchers: str = "") -> str:
+    """Return a gauge that all replicas read from the ledger."""
+    return f"max by ({by}) ({metric}{matchers})"

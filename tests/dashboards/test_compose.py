@@ -1,0 +1,124 @@
+"""What is in docker-compose.yaml and the Dockerfile exists and fits; no Docker runs in the tests."""
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from spanledger_exporter import cli
+from spanledger_exporter.config import SETTINGS
+from tests.dashboards import boards
+from tests.servers.process import require
+from tests.servers.prometheus import promtool
+
+ROOT = boards.FOLDER.parents[1]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+
+
+def mounts() -> list[tuple[str, str]]:
+    """What is mounted where; of what is in a volume, the volume's name."""
+    pairs = [volume.split(":")[:2] for service in SERVICES.values() for volume in service.get("volumes", ())]
+    return [(source, target) for source, target in pairs]
+
+
+def test_every_part_is_there() -> None:
+    parts = {"exporter", "collector", "prometheus", "alertmanager", "grafana", "postgres"}
+    assert parts <= SERVICES.keys()
+
+
+def test_every_image_is_of_a_fixed_version() -> None:
+    images = [service["image"] for service in SERVICES.values() if service["image"] != "spanledger"]
+    images += re.findall(r"^FROM (\S+)", DOCKERFILE, flags=re.MULTILINE)
+    assert [image for image in images if not re.search(r":v?\d+\.\d+(\.\d+)?(-\w+)*$", image)] == []
+
+
+def test_only_this_host_reaches_the_ports() -> None:
+    ports = [port for service in SERVICES.values() for port in service.get("ports", ())]
+    assert ports
+    assert all(re.fullmatch(r"127\.0\.0\.1:\d+:\d+", port) for port in ports)
+
+
+def test_what_is_mounted_is_there() -> None:
+    for source, _ in mounts():
+        assert (ROOT / source).exists() if source.startswith(".") else source in COMPOSE["volumes"], source
+
+
+def test_what_is_waited_for_can_be_seen_to_be_well() -> None:
+    own_checks = {"spanledger": "HEALTHCHECK" in DOCKERFILE}
+    for service in SERVICES.values():
+        for name, wanted in service.get("depends_on", {}).items():
+            waited = SERVICES[name]
+            if wanted["condition"] == "service_healthy":
+                assert "healthcheck" in waited or own_checks.get(waited["image"]), name
+            else:
+                assert (wanted["condition"], waited["restart"]) == ("service_completed_successfully", "no")
+
+
+def test_every_password_has_a_default_that_can_be_replaced() -> None:
+    text = (ROOT / "docker-compose.yaml").read_text()
+    assert all(re.fullmatch(r"\w+:-.+", named) for named in re.findall(r"\$\{([^}]+)\}", text))
+    secrets = re.findall(r"^\s+\w*PASSWORD: (.*)$", text, flags=re.MULTILINE)
+    assert secrets
+    assert all(secret.startswith("${") for secret in secrets)
+
+
+@pytest.mark.parametrize("name", [name for name, service in SERVICES.items() if service["image"] == "spanledger"])
+def test_the_commands_can_be_typed_and_the_variables_are_settings(name: str) -> None:
+    cli.parser().parse_args(SERVICES[name]["command"])
+    assert SERVICES[name]["environment"].keys() <= {setting.variable for setting in SETTINGS}
+
+
+def test_the_collectors_variables_are_in_its_configuration() -> None:
+    known = set(re.findall(r"\$\{env:(\w+)", (ROOT / "otel-collector.yaml").read_text()))
+    assert SERVICES["collector"]["environment"].keys() <= known
+
+
+def test_grafana_gets_all_that_its_provisioning_asks_for() -> None:
+    folder = ROOT / "dashboards" / "provisioning"
+    named = set(re.findall(r"\$\{(\w+)\}", (folder / "datasources" / "spanledger.yaml").read_text()))
+    assert named <= SERVICES["grafana"]["environment"].keys()
+    (provider,) = yaml.safe_load((folder / "dashboards" / "spanledger.yaml").read_text())["providers"]
+    targets = {target: source for source, target in mounts()}
+    assert targets[provider["options"]["path"]] == "./dashboards/grafana"
+    assert SERVICES["grafana"]["environment"]["LEDGER_USER"] == SERVICES["grant"]["command"][-1]
+
+
+def test_prometheus_takes_its_configuration_and_scrapes_what_there_is(tmp_path: Path) -> None:
+    config = tmp_path / "prometheus.yml"
+    config.write_bytes((ROOT / "compose" / "prometheus.yml").read_bytes())
+    (tmp_path / "spanledger.rules.yml").write_bytes((ROOT / "dashboards" / "spanledger.rules.yml").read_bytes())
+    assert "SUCCESS" in promtool("check", "config", config)
+    document = yaml.safe_load(config.read_text())
+    shipped = yaml.safe_load((ROOT / "dashboards" / "prometheus.yml").read_text())
+    assert [job["job_name"] for job in document["scrape_configs"]] == [
+        job["job_name"] for job in shipped["scrape_configs"]
+    ]
+    assert document["global"] == shipped["global"]
+    hosts = {target.split(":")[0] for target in re.findall(r'"([\w.]+:\d+)"', config.read_text())}
+    assert hosts <= SERVICES.keys()
+
+
+def test_alertmanager_takes_its_configuration() -> None:
+    amtool = require("amtool", package="prometheus-alertmanager")
+    command = [amtool, "check-config", ROOT / "compose" / "alertmanager.yml"]
+    assert subprocess.run(command, capture_output=True, text=True, check=False, timeout=60).returncode == 0
+
+
+def test_the_dockerfile_copies_what_there_is_and_starts_the_exporter() -> None:
+    for words in re.findall(r"^COPY (?!--from)(.*)$", DOCKERFILE, flags=re.MULTILINE):
+        assert all((ROOT / source).exists() for source in words.split()[:-1]), words
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    included = [*project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]]
+    included += project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    copied = re.findall(r"[\w.-]+", " ".join(re.findall(r"^COPY (?!--from)(.*)$", DOCKERFILE, flags=re.MULTILINE)))
+    assert {Path(name).parts[0] for name in included} <= set(copied)
+    (extras,) = re.findall(r"/src\[([\w,]+)\]", DOCKERFILE)
+    assert set(extras.split(",")) <= project["project"]["optional-dependencies"].keys()
+    (command,) = re.findall(r"^CMD (\[.*\])$", DOCKERFILE, flags=re.MULTILINE)
+    cli.parser().parse_args(yaml.safe_load(command))
