@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, Literal, NamedTuple
 
 from spanledger_exporter.alerts.rules import Alert, Group, Recording, Severity, expression, literal
-from spanledger_exporter.budgets.budget import MICRO_USD_PER_USD, THRESHOLDS, UNITS, Budget
+from spanledger_exporter.budgets.budget import MICRO_USD_PER_USD, THRESHOLDS, UNIT_NAMES, UNITS, Budget
 from spanledger_exporter.budgets.periods import Period
 
 HOUR_S: Final = 3600
@@ -314,7 +314,6 @@ def _said(budget: Budget) -> str:
     """Return what a budget is, in a sentence."""
     amount = budget.limit / MICRO_USD_PER_USD if budget.unit == "usd" else budget.limit
     number = f"{amount:,.2f}".removesuffix(".00") if budget.unit == "usd" else f"{amount:,}"
-    unit = "USD" if budget.unit == "usd" else budget.unit
     period = budget.period
     match period.kind:
         case "days":
@@ -326,5 +325,5 @@ def _said(budget: Budget) -> str:
             time = f"a {period.kind}" if period.kind != "hour" else "an hour"
     per = f" for each {' and '.join(budget.per)}" if budget.per else ""
     rest = ", and what the period before left" if budget.rollover else ""
-    said = f"Its limit: {number} {unit} {time} ({period.timezone}){per}{rest}; {budget.mode}."
+    said = f"Its limit: {number} {UNIT_NAMES[budget.unit]} {time} ({period.timezone}){per}{rest}; {budget.mode}."
     return f"{said} {budget.description}".rstrip()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
+from spanledger_exporter.budgets.budget import UNIT_NAMES
 from spanledger_exporter.budgets.flags import FIELDS, document_of
 from spanledger_exporter.command_line import Commands, config_of, help_of, print_json, sentence
 from spanledger_exporter.config import SETTINGS
@@ -261,9 +262,7 @@ def _release(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json({"budget": arguments.name, "leases": leases, f"released_{unit}": exact(amount, unit)})
     else:
-        _say(
-            [f"{arguments.name}: {exact(amount, unit)} {'USD' if unit == 'usd' else unit} of {leases} leases released"]
-        )
+        _say([f"{arguments.name}: {exact(amount, unit)} {UNIT_NAMES[unit]} of {leases} leases released"])
     return 0
 
 
