@@ -6,12 +6,12 @@ from typing import Any, Final, NamedTuple
 from spanledger_exporter.alerts.notifications import Answer, Rules, Verdict
 from spanledger_exporter.alerts.notifier import judge_all
 from spanledger_exporter.budgets.budget import UNIT_NAMES, StoredBudget
+from spanledger_exporter.budgets.document import group_values
 from spanledger_exporter.budgets.states import BudgetState
 from spanledger_exporter.budgets.texts import (
     amount_text,
     calls_text,
     exact,
-    group_values,
     groups_text,
     name_text,
     percent_text,
