@@ -307,12 +307,9 @@ def _reading(arguments: argparse.Namespace, read: "Callable[[Database], _Read]")
 
 
 def _open(arguments: argparse.Namespace) -> "Database":
-    """Open a ledger that is there for writing: none is made by this, and none is brought up to date."""
-    from spanledger_exporter.ledger.database import open_database, open_readonly
+    from spanledger_exporter.ledger.database import open_existing
 
-    url = config_of(arguments).ledger_url
-    open_readonly(url).close()
-    return open_database(url)
+    return open_existing(config_of(arguments).ledger_url)
 
 
 def _who() -> str:
