@@ -1,7 +1,8 @@
 """The environment -> where budgets are leased from. What makes no sense is logged and left out: the app must start."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from math import nan
 from typing import Final
 from urllib.parse import unquote
 
@@ -41,8 +42,20 @@ def load(environ: Mapping[str, str]) -> LeaseAddress | None:
         return None
     return LeaseAddress(
         url=url,
-        timeout_s=_timeout_s(environ.get(OTEL_INSTRUMENTATION_SPANLEDGER_BUDGETS_TIMEOUT, "")),
-        bytes_per_token=_bytes_per_token(environ.get(OTEL_INSTRUMENTATION_SPANLEDGER_BUDGETS_BYTES_PER_TOKEN, "")),
+        timeout_s=_number(
+            environ,
+            OTEL_INSTRUMENTATION_SPANLEDGER_BUDGETS_TIMEOUT,
+            TIMEOUT_S,
+            lambda seconds: 0 < seconds <= TIMEOUT_S_MAX,
+            f"a number of seconds above 0, and no more than {TIMEOUT_S_MAX:g}",
+        ),
+        bytes_per_token=_number(
+            environ,
+            OTEL_INSTRUMENTATION_SPANLEDGER_BUDGETS_BYTES_PER_TOKEN,
+            BYTES_PER_TOKEN,
+            lambda found: BYTES_PER_TOKEN <= found <= BYTES_PER_TOKEN_MAX,
+            f"a number from {BYTES_PER_TOKEN:g} to {BYTES_PER_TOKEN_MAX:g}",
+        ),
         headers=dict(_headers(environ.get(OTEL_INSTRUMENTATION_SPANLEDGER_BUDGETS_HEADERS, ""))),
         token_file=environ.get(OTEL_INSTRUMENTATION_SPANLEDGER_BUDGETS_TOKEN_FILE, "").strip(),
         certificate=environ.get(OTEL_INSTRUMENTATION_SPANLEDGER_BUDGETS_CERTIFICATE, "").strip(),
@@ -52,40 +65,18 @@ def load(environ: Mapping[str, str]) -> LeaseAddress | None:
     )
 
 
-def _timeout_s(value: str) -> float:
-    seconds = _number(value, TIMEOUT_S)
-    if seconds is not None and 0 < seconds <= TIMEOUT_S_MAX:
-        return seconds
-    _LOGGER.warning(
-        "%s: %r is taken as %g: it must be a number of seconds above 0, and no more than %g",
-        OTEL_INSTRUMENTATION_SPANLEDGER_BUDGETS_TIMEOUT,
-        value,
-        TIMEOUT_S,
-        TIMEOUT_S_MAX,
-    )
-    return TIMEOUT_S
-
-
-def _bytes_per_token(value: str) -> float:
-    found = _number(value, BYTES_PER_TOKEN)
-    if found is not None and BYTES_PER_TOKEN <= found <= BYTES_PER_TOKEN_MAX:
-        return found
-    _LOGGER.warning(
-        "%s: %r is taken as %g: it must be a number from %g to %g",
-        OTEL_INSTRUMENTATION_SPANLEDGER_BUDGETS_BYTES_PER_TOKEN,
-        value,
-        BYTES_PER_TOKEN,
-        BYTES_PER_TOKEN,
-        BYTES_PER_TOKEN_MAX,
-    )
-    return BYTES_PER_TOKEN
-
-
-def _number(value: str, default: float) -> float | None:
+def _number(
+    environ: Mapping[str, str], name: str, default: float, fits: Callable[[float], bool], allowed: str
+) -> float:
+    value = environ.get(name, "")
     try:
-        return float(value) if value.strip() else default
+        found = float(value) if value.strip() else default
     except ValueError:
-        return None
+        found = nan
+    if fits(found):
+        return found
+    _LOGGER.warning("%s: %r is taken as %g: it must be %s", name, value, default, allowed)
+    return default
 
 
 def _headers(value: str) -> Iterator[tuple[str, str]]:

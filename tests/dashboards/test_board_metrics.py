@@ -16,10 +16,6 @@ from tests.dashboards import boards
 from tests.dashboards.rules import alerts_of, rules_of
 from tests.test_docs import ROOT, exposed
 
-# What others are adding to the code at this moment; to be deleted when it is there.
-_D = frozenset({"service", "environment", "team", "project", "provider", "model", "operation"})
-_OF_HISTOGRAMS = frozenset({"provider", "model", "operation"})
-_OF_LIMITS = frozenset({"service", "provider", "model", "kind"})
 COMING_VIEWS = {
     "budget_spend": {
         "budget", "unit", "mode", "limit", "group_key", "period_start_s", "calls", "tokens", "unpriced_calls",

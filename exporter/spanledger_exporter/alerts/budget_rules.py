@@ -9,8 +9,8 @@ Units: burn rates are multiples of the pace at which the limit lasts exactly as 
 from collections.abc import Iterator, Sequence
 from typing import Final, Literal, NamedTuple
 
-from spanledger_exporter.alerts.rules import Alert, Group, Recording, Severity, expression, literal
-from spanledger_exporter.budgets.budget import MICRO_USD_PER_USD, THRESHOLDS, UNITS, Budget
+from spanledger_exporter.alerts.rules import BUDGET, Alert, Group, Recording, Severity, expression, literal
+from spanledger_exporter.budgets.budget import MICRO_USD_PER_USD, THRESHOLDS, UNIT_NAMES, UNITS, Budget
 from spanledger_exporter.budgets.periods import Period
 
 HOUR_S: Final = 3600
@@ -34,7 +34,6 @@ _BY: Final = "(budget, group)"
 _USED: Final = "budget_group:genai_budget_used:ratio"
 _LENGTH: Final = "budget_group:genai_budget_period:seconds"
 _BURN: Final = "budget_group:genai_budget_burn:rate{window}"
-_NAMED: Final = "Budget {{ $labels.budget }}{{ with $labels.group }} ({{ . }}){{ end }}"
 _NOMINAL_S: Final = {
     "hour": HOUR_S,
     "day": DAY_S,
@@ -176,7 +175,7 @@ def _thresholds(watched: _Watched, percents: Sequence[int]) -> Iterator[Alert]:
             expr=f"{watched.of(_USED)} >= {percent / 100:g}{upper}",
             severity=_severity(percent, ascending),
             labels={"threshold": str(percent), **watched.labels},
-            summary=f"{_NAMED} is at {{{{ $value | humanizePercentage }}}} of its limit",
+            summary=f"{BUDGET} is at {{{{ $value | humanizePercentage }}}} of its limit",
             description=f"What was spent in this period has reached {percent} % of the limit.{watched.said}",
             dashboard="budgets",
         )
@@ -230,7 +229,7 @@ def _burns(watched: _Watched) -> Iterator[Alert]:
             hold=hold,
             keep=_KEEP,
             labels=watched.labels,
-            summary=f"{_NAMED} is being spent at {{{{ $value | humanize }}}} times the pace at which it lasts",
+            summary=f"{BUDGET} is being spent at {{{{ $value | humanize }}}} times the pace at which it lasts",
             description=f"{_burning(burns)} This is a pace, not a total: the budget may be far from its limit yet."
             + watched.said,
             dashboard="budgets",
@@ -266,7 +265,7 @@ def _forecasts(watched: _Watched) -> Iterator[Alert]:
         hold="30m",
         keep=_KEEP,
         labels=watched.labels,
-        summary=f"{_NAMED} will be at {{{{ $value | humanizePercentage }}}} of its limit when its period ends",
+        summary=f"{BUDGET} will be at {{{{ $value | humanizePercentage }}}} of its limit when its period ends",
         description="So says the forecast's middle: as likely as not it will be more." + watched.said,
         dashboard="budgets",
     )
@@ -294,7 +293,7 @@ def _run_outs(watched: _Watched, mode: Literal["soft", "hard"] | None) -> Iterat
             hold="5m",
             keep=_KEEP,
             labels=watched.labels,
-            summary=f"{_NAMED} runs out in {{{{ $value | humanizeDuration }}}}",
+            summary=f"{BUDGET} runs out in {{{{ $value | humanizeDuration }}}}",
             description=f"At its present pace it is used up before its period ends. {then}{watched.said}",
             dashboard="budgets",
         )
@@ -314,7 +313,6 @@ def _said(budget: Budget) -> str:
     """Return what a budget is, in a sentence."""
     amount = budget.limit / MICRO_USD_PER_USD if budget.unit == "usd" else budget.limit
     number = f"{amount:,.2f}".removesuffix(".00") if budget.unit == "usd" else f"{amount:,}"
-    unit = "USD" if budget.unit == "usd" else budget.unit
     period = budget.period
     match period.kind:
         case "days":
@@ -326,5 +324,5 @@ def _said(budget: Budget) -> str:
             time = f"a {period.kind}" if period.kind != "hour" else "an hour"
     per = f" for each {' and '.join(budget.per)}" if budget.per else ""
     rest = ", and what the period before left" if budget.rollover else ""
-    said = f"Its limit: {number} {unit} {time} ({period.timezone}){per}{rest}; {budget.mode}."
+    said = f"Its limit: {number} {UNIT_NAMES[budget.unit]} {time} ({period.timezone}){per}{rest}; {budget.mode}."
     return f"{said} {budget.description}".rstrip()

@@ -5,7 +5,6 @@ there are. Whether one is due is asked under a lock on the budget, so that two r
 and of which one sees a call more, make one message.
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, Literal, get_args
 
@@ -13,6 +12,7 @@ from sqlalchemy import Connection, delete, or_, select
 
 from spanledger_exporter.alerts.notices import Notice
 from spanledger_exporter.alerts.notifications import SECOND_NS, Key, Told, Verdict, key_of
+from spanledger_exporter.budgets.document import group_values
 from spanledger_exporter.budgets.spending_parts import Part, parts
 from spanledger_exporter.budgets.states import BudgetState
 from spanledger_exporter.ledger.insert import insert_ignore
@@ -80,8 +80,7 @@ def _parts(connection: Connection, state: BudgetState, place: int) -> tuple[Part
     if place >= _WITH_PARTS_MAX:
         return ()
     budget = state.stored.budget
-    group: dict[str, str | None] = dict(zip(budget.per, json.loads(state.group_key or "[]"), strict=False))
-    return parts(connection, budget, group, state.bounds)
+    return parts(connection, budget, group_values(budget, state.group_key), state.bounds)
 
 
 def forget(connection: Connection, now_ns: int) -> None:

@@ -6,12 +6,11 @@ itself, the sum.
 
 from typing import Final
 
-from spanledger_exporter.alerts.rules import Alert, Group, Recording, expression
+from spanledger_exporter.alerts.rules import BUDGET, Alert, Group, Recording, expression
 from spanledger_exporter.alerts.spend_rules import born_or_rising
 
 STALE_S: Final = 300
 PRICES_OLD_DAYS: Final = 45
-_BUDGET: Final = "Budget {{ $labels.budget }}{{ with $labels.group }} ({{ . }}){{ end }}"
 _Rules = tuple[Recording | Alert, ...]
 
 
@@ -65,7 +64,7 @@ def _figures() -> _Rules:
             severity="warning",
             hold="5m",
             keep="15m",
-            summary=f"{_BUDGET} spends unlike it usually does on such a day",
+            summary=f"{BUDGET} spends unlike it usually does on such a day",
             description="More than the same weekdays before would lead to expect. `spanledger budgets show` names the "
             "models, services and projects that explain it.",
             dashboard="budgets",
@@ -76,7 +75,7 @@ def _figures() -> _Rules:
             severity="warning",
             hold="5m",
             keep="15m",
-            summary=f"{_BUDGET} has {{{{ $value }}}} calls whose cost is not known",
+            summary=f"{BUDGET} has {{{{ $value }}}} calls whose cost is not known",
             description="In this period. What it has spent is more than what is counted.",
             dashboard="budgets",
         ),
@@ -171,7 +170,7 @@ def _enforcement(job: str) -> _Rules:
             severity="warning",
             hold="15m",
             keep="15m",
-            summary=f"{{{{ $value | humanizePercentage }}}} of {_BUDGET} is held for processes that are gone",
+            summary=f"{{{{ $value | humanizePercentage }}}} of {BUDGET} is held for processes that are gone",
             description="They ended without a report, and spans that would account for it have not come. It is held "
             "until they come, the period ends, or `spanledger budgets release` lets it go.",
             dashboard="budgets",

@@ -12,18 +12,17 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
-from decimal import ROUND_DOWN, Decimal
 from math import inf
 from typing import Any, Final, NamedTuple, Self
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from spanledger_exporter.budgets.anomalies import Growth
-from spanledger_exporter.budgets.budget import MICRO_USD_PER_USD
+from spanledger_exporter.budgets.budget import UNIT_NAMES
 from spanledger_exporter.budgets.document import group_text
 from spanledger_exporter.budgets.spending_parts import Part
 from spanledger_exporter.budgets.states import BudgetState
-from spanledger_exporter.money import PUSD_PER_USD, usd_text
+from spanledger_exporter.budgets.texts import amount_text as bare_text
 
 Rows = list[tuple[str, str]]
 BUDGET_IN_LINK: Final = "{budget}"
@@ -167,13 +166,8 @@ def trial_texts() -> Texts:
 
 
 def amount_text(amount: int, unit: str) -> str:
-    """Return an amount as people read it; from one USD on without fractions of a cent."""
-    if unit != "usd":
-        return f"{amount:,} {unit}"
-    if amount < MICRO_USD_PER_USD:
-        return f"{usd_text(amount * (PUSD_PER_USD // MICRO_USD_PER_USD))} USD"
-    cents = (Decimal(amount) / MICRO_USD_PER_USD).quantize(Decimal("0.01"), ROUND_DOWN)
-    return f"{cents:,.2f}".removesuffix(".00") + " USD"
+    """Return an amount as it stands in a sentence: with its unit, and of whole USD without the cents of a column."""
+    return f"{bare_text(amount, unit).removesuffix('.00')} {UNIT_NAMES[unit]}"
 
 
 def plain(value: str) -> str:
@@ -185,7 +179,7 @@ def plain(value: str) -> str:
 
 
 def duration_text(seconds: float) -> str:
-    """Return about how long something takes: `3 days`, `5 hours`, `20 minutes`."""
+    """Return about how long something takes, in the words of a sentence: `3 days`, `5 hours`, `20 minutes`."""
     for size, name in ((_DAY_S, "day"), (_HOUR_S, "hour")):
         if seconds >= 2 * size:
             return f"{seconds // size:.0f} {name}s"

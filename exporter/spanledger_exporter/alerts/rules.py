@@ -19,6 +19,8 @@ INTERVAL: Final = "30s"
 RUNBOOKS: Final = "docs/runbooks"
 GRAFANA: Final = "http://127.0.0.1:3000"
 JOB: Final = "spanledger"
+BUDGET: Final = "Budget {{ $labels.budget }}{{ with $labels.group }} ({{ . }}){{ end }}"
+"""Prometheus' template of the budget and group that an alert is about."""
 
 
 class Recording(NamedTuple):

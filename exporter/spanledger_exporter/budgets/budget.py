@@ -17,6 +17,8 @@ OnUnpriced = Literal["alert", "refuse", "rate"]
 OnUnreachable = Literal["open", "safe", "closed"]
 Source = Literal["file", "command"]
 UNITS: tuple[str, ...] = get_args(Unit)
+UNIT_NAMES: Final[Mapping[str, str]] = {"usd": "USD", "tokens": "tokens", "calls": "calls"}
+"""What people read behind an amount."""
 MODES: tuple[str, ...] = get_args(Mode)
 ON_UNPRICED: tuple[str, ...] = get_args(OnUnpriced)
 ON_UNREACHABLE: tuple[str, ...] = get_args(OnUnreachable)

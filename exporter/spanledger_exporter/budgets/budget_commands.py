@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
+from spanledger_exporter.budgets.budget import UNIT_NAMES
 from spanledger_exporter.budgets.flags import FIELDS, document_of
 from spanledger_exporter.command_line import Commands, config_of, help_of, print_json, sentence
 from spanledger_exporter.config import SETTINGS
@@ -263,9 +264,7 @@ def _release(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json({"budget": arguments.name, "leases": leases, f"released_{unit}": exact(amount, unit)})
     else:
-        _say(
-            [f"{arguments.name}: {exact(amount, unit)} {'USD' if unit == 'usd' else unit} of {leases} leases released"]
-        )
+        _say([f"{arguments.name}: {exact(amount, unit)} {UNIT_NAMES[unit]} of {leases} leases released"])
     return 0
 
 
@@ -310,12 +309,9 @@ def _reading(arguments: argparse.Namespace, read: "Callable[[Database], _Read]")
 
 
 def _open(arguments: argparse.Namespace) -> "Database":
-    """Open a ledger that is there for writing: none is made by this, and none is brought up to date."""
-    from spanledger_exporter.ledger.database import open_database, open_readonly
+    from spanledger_exporter.ledger.database import open_existing
 
-    url = config_of(arguments).ledger_url
-    open_readonly(url).close()
-    return open_database(url)
+    return open_existing(config_of(arguments).ledger_url)
 
 
 def _who() -> str:

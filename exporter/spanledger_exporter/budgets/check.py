@@ -5,13 +5,13 @@ from typing import Any, Final, NamedTuple
 
 from spanledger_exporter.alerts.notifications import Answer, Rules, Verdict
 from spanledger_exporter.alerts.notifier import judge_all
-from spanledger_exporter.budgets.budget import StoredBudget
+from spanledger_exporter.budgets.budget import UNIT_NAMES, StoredBudget
+from spanledger_exporter.budgets.document import group_values
 from spanledger_exporter.budgets.states import BudgetState
 from spanledger_exporter.budgets.texts import (
     amount_text,
     calls_text,
     exact,
-    group_values,
     groups_text,
     name_text,
     percent_text,
@@ -90,7 +90,7 @@ def check_text(
         unit = message.state.stored.budget.unit
         yield (
             f"{_SAID[message.answer]}: {name_text(message.state)} has reached {message.threshold} % of "
-            f"{amount_text(message.state.limit, unit)} {_unit(unit)}"
+            f"{amount_text(message.state.limit, unit)} {UNIT_NAMES[unit]}"
         )
     if messages is not None and not messages:
         yield "no message would be sent"
@@ -98,16 +98,12 @@ def check_text(
 
 def _line(one: Checked, *, indent: str) -> str:
     state, unit = one.state, one.state.stored.budget.unit
-    said = f"{percent_text(state)} of {amount_text(state.limit, unit)} {_unit(unit)} spent"
+    said = f"{percent_text(state)} of {amount_text(state.limit, unit)} {UNIT_NAMES[unit]} spent"
     if one.projected and state.forecast is not None:
-        said += f", {amount_text(state.forecast.middle, unit)} {_unit(unit)} projected"
+        said += f", {amount_text(state.forecast.middle, unit)} {UNIT_NAMES[unit]} projected"
     if state.unpriced_calls:
         said += f"; {calls_text(state.unpriced_calls)} of unknown price"
     return f"{indent}{'OVER' if one.over else 'ok  '} {name_text(state)}: {said}"
-
-
-def _unit(unit: str) -> str:
-    return "USD" if unit == "usd" else unit
 
 
 def check_document(

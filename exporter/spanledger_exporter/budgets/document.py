@@ -99,12 +99,14 @@ def to_json(budget: Budget) -> str:
     return json.dumps(to_document(budget), separators=(",", ":"), ensure_ascii=False)
 
 
+def group_values(budget: Budget, group_key: str) -> dict[str, str | None]:
+    """Return the values of a group by dimension, `{}` for a budget that is `per` nothing."""
+    return dict(zip(budget.per, json.loads(group_key), strict=True)) if group_key else {}
+
+
 def group_text(budget: Budget, group_key: str) -> str:
     """Return a group as it is shown: `team=search,model=gpt-5`, and nothing for a budget that is `per` nothing."""
-    if not group_key:
-        return ""
-    values = cast("list[str | None]", json.loads(group_key))
-    return ",".join(f"{name}={value or ''}" for name, value in zip(budget.per, values, strict=False))
+    return ",".join(f"{name}={value or ''}" for name, value in group_values(budget, group_key).items())
 
 
 def _decimal_text(value: int, scale: int) -> str:

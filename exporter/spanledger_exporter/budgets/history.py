@@ -9,8 +9,9 @@ from typing import Any, Final
 from sqlalchemy import Connection, select
 
 from spanledger_exporter.budgets.budget import StoredBudget
+from spanledger_exporter.budgets.document import group_values
 from spanledger_exporter.budgets.periods import utc_text
-from spanledger_exporter.budgets.texts import exact, group_values
+from spanledger_exporter.budgets.texts import exact
 from spanledger_exporter.leases.leases import HOLDING
 from spanledger_exporter.ledger.database import Database
 from spanledger_exporter.ledger.schema import budget_alerts, budget_changes, budget_leases

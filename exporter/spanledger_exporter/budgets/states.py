@@ -7,7 +7,6 @@ Units: `limit`, `spent`, `leased`, `unaccounted`, `remaining`, `spent_total`, `d
 calls, by the budget's unit; times Unix seconds.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
@@ -19,6 +18,7 @@ from spanledger_exporter.budgets.budget import MICRO_USD_PER_USD, Budget, Stored
 from spanledger_exporter.budgets.calls_left import CallsLeft, calls_left
 from spanledger_exporter.budgets.charges import Sum
 from spanledger_exporter.budgets.days import ahead_of, days_before, periods_before, stretches, today_of
+from spanledger_exporter.budgets.document import group_values
 from spanledger_exporter.budgets.forecast import (
     TRAILING,
     Expectation,
@@ -295,8 +295,7 @@ def _explained(connection: Connection, state: BudgetState) -> BudgetState:
     """Return a state with what grew on its unusual day."""
     budget, anomaly = state.stored.budget, state.anomaly
     assert anomaly is not None, "asked only of days that were judged"
-    group = dict(zip(budget.per, json.loads(state.group_key), strict=True)) if budget.per else {}
-    grew = causes(connection, budget, group, anomaly.day_s, state.at_s)
+    grew = causes(connection, budget, group_values(budget, state.group_key), anomaly.day_s, state.at_s)
     return state._replace(anomaly=anomaly._replace(grew=grew))
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from spanledger_exporter.budgets.budget import Budget, StoredBudget
+from spanledger_exporter.budgets.budget import UNIT_NAMES, Budget, StoredBudget
 from spanledger_exporter.budgets.document import group_text, to_document
 from spanledger_exporter.budgets.periods import utc_text
 from spanledger_exporter.budgets.states import BudgetState
@@ -34,7 +34,6 @@ _WIDE: Final = 130
 _MEDIUM: Final = 100
 _NARROW: Final = 72
 _OVER: Final = 100
-_UNITS: Final = {"usd": "USD", "tokens": "tokens", "calls": "calls"}
 
 
 def console() -> Console:
@@ -102,7 +101,7 @@ def _row(state: BudgetState, out: Console) -> list[str | Text]:
     cells: list[str | Text] = [
         name_text(state),
         amount_text(state.spent, unit),
-        f"{amount_text(state.limit, unit)} {_UNITS[unit]}",
+        f"{amount_text(state.limit, unit)} {UNIT_NAMES[unit]}",
         _used(state, out),
     ]
     if width >= _NARROW:
@@ -120,7 +119,7 @@ def _row(state: BudgetState, out: Console) -> list[str | Text]:
 def _empty_row(budget: Budget, width: int) -> list[str | Text]:
     """Return the row of a budget of whose groups none was seen in its period."""
     cells = _row_length(width)
-    limit = f"{amount_text(budget.limit, budget.unit)} {_UNITS[budget.unit]}"
+    limit = f"{amount_text(budget.limit, budget.unit)} {UNIT_NAMES[budget.unit]}"
     return [f"{budget.name} (per {','.join(budget.per)})", "-", limit, "no calls yet", *[""] * (cells - 4)]
 
 
@@ -185,7 +184,7 @@ def _remarks(states: Iterable[BudgetState]) -> list[str]:
             found.append(f"{name}: {calls_text(state.unpriced_calls)} of unknown price, {_unpriced(state)}")
         if state.unaccounted:
             found.append(
-                f"{name}: {amount_text(state.unaccounted, unit)} {_UNITS[unit]} held for processes that are gone; "
+                f"{name}: {amount_text(state.unaccounted, unit)} {UNIT_NAMES[unit]} held for processes that are gone; "
                 f"`spanledger budgets release {state.stored.budget.name}` lets go of it"
             )
         if state.anomaly is not None and state.anomaly.anomalous:
@@ -208,13 +207,13 @@ def anomaly_text(state: BudgetState) -> str:
         f"usually {amount_text(growth.usual, unit)}"
         for growth in anomaly.grew
     )
-    said = f"{amount_text(anomaly.amount, unit)} {_UNITS[unit]} today, usually {amount_text(anomaly.usual, unit)}"
+    said = f"{amount_text(anomaly.amount, unit)} {UNIT_NAMES[unit]} today, usually {amount_text(anomaly.usual, unit)}"
     return f"{said} (most of it: {grew})" if grew else said
 
 
 def _details(state: BudgetState) -> Iterable[tuple[str, str]]:
     budget = state.stored.budget
-    unit, zone, of = budget.unit, budget.period.timezone, f" {_UNITS[budget.unit]}"
+    unit, zone, of = budget.unit, budget.period.timezone, f" {UNIT_NAMES[budget.unit]}"
     yield "period", f"{time_text(state.bounds.start_s, zone)} to {time_text(state.bounds.end_s, zone)} ({zone})"
     yield "limit", amount_text(state.limit, unit) + of + (
         f", {amount_text(budget.limit, unit)} and what was left before" if state.limit != budget.limit else ""
@@ -316,7 +315,7 @@ def _lease(row: Document, budget: Budget) -> str:
     unit = budget.unit
     return (
         f"{row['granted']}  {row['state']}  {row['owner']}  {_group(row)}  granted {row[f'granted_{unit}']}, "
-        f"settled {row[f'settled_{unit}']} {_UNITS[unit]} of {row['settled_calls']}/{row['reported_calls']} calls, "
+        f"settled {row[f'settled_{unit}']} {UNIT_NAMES[unit]} of {row['settled_calls']}/{row['reported_calls']} calls, "
         f"expires {row['expires']}"
     )
 

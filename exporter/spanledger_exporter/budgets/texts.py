@@ -4,15 +4,14 @@ Shape: a state's document has every figure exactly, money as decimal text in USD
 unit: `limit_usd`, `spent_usd`, ... or `limit_tokens`; what is not known is null.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 from spanledger_exporter.budgets.anomalies import Anomaly
-from spanledger_exporter.budgets.budget import MICRO_USD_PER_USD, Budget, StoredBudget
-from spanledger_exporter.budgets.document import group_text, to_document
+from spanledger_exporter.budgets.budget import MICRO_USD_PER_USD, StoredBudget
+from spanledger_exporter.budgets.document import group_text, group_values, to_document
 from spanledger_exporter.budgets.periods import utc_text
 from spanledger_exporter.budgets.states import BudgetState
 from spanledger_exporter.money import PUSD_PER_MICRO_USD, usd_text
@@ -72,11 +71,6 @@ def time_text(moment_s: float, timezone: str) -> str:
 def percent_text(state: BudgetState) -> str:
     """Return how much of the limit is spent, rounded down: 99.99 percent are not 100."""
     return f"{state.spent * 100 // state.limit} %" if state.limit else ("-" if not state.spent else "over")
-
-
-def group_values(budget: Budget, group_key: str) -> dict[str, str | None]:
-    """Return the values of a group by dimension, `{}` for a budget without groups."""
-    return dict(zip(budget.per, json.loads(group_key), strict=False)) if group_key else {}
 
 
 def name_text(state: BudgetState) -> str:

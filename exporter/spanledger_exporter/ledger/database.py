@@ -189,6 +189,17 @@ def open_database(url: str, *, pooled: bool = True) -> Database:
     return database
 
 
+def open_existing(url: str) -> Database:
+    """Open a ledger that is there for writing: none is made by this, and none is brought up to date.
+
+    Raises:
+        LedgerError: there is no ledger, or it is not of this program's version.
+        UnavailableError: the database does not answer.
+    """
+    open_readonly(url).close()
+    return open_database(url)
+
+
 def open_readonly(url: str) -> Database:
     """Open an existing ledger's database for reading only, while another process may be writing to it.
 

@@ -4,8 +4,8 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Generator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,6 @@ from spanledger_exporter.config import Config
 from spanledger_exporter.errors import LedgerError
 
 if TYPE_CHECKING:
-    from spanledger_exporter.ledger.database import Database
     from spanledger_exporter.ledger.retention import Expired
 
 _DAY_NS = 86_400 * 10**9
@@ -77,9 +76,10 @@ def _declare_grant(command: Declare, config_of: ConfigOf) -> None:
     granting.add_argument("role", metavar="ROLE", help="a role that exists")
 
     def run(arguments: argparse.Namespace) -> int:
+        from spanledger_exporter.ledger.database import open_existing
         from spanledger_exporter.ledger.granting import VIEWS, grant
 
-        with _writing(config_of(arguments).ledger_url) as database:
+        with closing(open_existing(config_of(arguments).ledger_url)) as database:
             grant(database, arguments.role)
         _say(f"{arguments.role} may read {', '.join(VIEWS)}")
         return 0
@@ -89,14 +89,14 @@ def _declare_grant(command: Declare, config_of: ConfigOf) -> None:
 
 def _check(config: Config, *, repairing: bool, as_json: bool) -> int:
     from spanledger_exporter.ledger.checking import check, repair
-    from spanledger_exporter.ledger.database import open_readonly
+    from spanledger_exporter.ledger.database import open_existing, open_readonly
 
     with closing(open_readonly(config.ledger_url)) as database:
         findings = check(database, time.time_ns())
     for finding in findings:
         _say(json.dumps(finding._asdict()) if as_json else f"{finding.kind}: {finding.detail}")
     if repairing:
-        with _writing(config.ledger_url) as database:
+        with closing(open_existing(config.ledger_url)) as database:
             changed = repair(database)
         sys.stderr.write(f"spanledger: {changed} sums were made those of the entries\n")
         with closing(open_readonly(config.ledger_url)) as database:
@@ -115,7 +115,7 @@ def _before_ns(before: datetime | None, config: Config) -> int:
 
 
 def _expire(url: str, before_ns: int, *, dry_run: bool) -> int:
-    from spanledger_exporter.ledger.database import open_readonly
+    from spanledger_exporter.ledger.database import open_existing, open_readonly
     from spanledger_exporter.ledger.retention import expire, would_expire
 
     if before_ns > time.time_ns():
@@ -124,7 +124,7 @@ def _expire(url: str, before_ns: int, *, dry_run: bool) -> int:
         with closing(open_readonly(url)) as database:
             _say(_expired_text("would be", would_expire(database, before_ns)))
         return 0
-    with _writing(url) as database:
+    with closing(open_existing(url)) as database:
         _say(_expired_text("were", expire(database, before_ns)))
     return 0
 
@@ -136,16 +136,6 @@ def _expired_text(verb: str, done: "Expired") -> str:
         f"{done.entries} entries, {done.reports} reports and {done.adjustments} adjustments {verb} deleted, "
         f"{done.partitions} months {verb} dropped; what ends before {floor} {refused} refused"
     )
-
-
-@contextmanager
-def _writing(url: str) -> "Generator[Database]":
-    """Open a ledger that is there for writing: none is made by this, and none is brought up to date."""
-    from spanledger_exporter.ledger.database import open_database, open_readonly
-
-    open_readonly(url).close()
-    with closing(open_database(url)) as database:
-        yield database
 
 
 def _say(line: str) -> None:

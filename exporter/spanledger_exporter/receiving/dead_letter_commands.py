@@ -56,7 +56,7 @@ def _list(url: str, ids: list[int] | None, *, as_json: bool) -> None:
 
 
 def _replay(config: Config, ids: list[int], *, dry_run: bool, as_json: bool) -> int:
-    from spanledger_exporter.ledger.database import open_database, open_readonly
+    from spanledger_exporter.ledger.database import open_existing
     from spanledger_exporter.ledger.ledger import Ledger
     from spanledger_exporter.prices.book_shelf import BookShelf
     from spanledger_exporter.prices.current_prices import CurrentPrices
@@ -64,8 +64,7 @@ def _replay(config: Config, ids: list[int], *, dry_run: bool, as_json: bool) -> 
     from spanledger_exporter.receiving import dead_letters
     from spanledger_exporter.receiving.replay import replay
 
-    open_readonly(config.ledger_url).close()  # a ledger that is not there must not be made by this
-    with closing(open_database(config.ledger_url)) as database:
+    with closing(open_existing(config.ledger_url)) as database:
         with database.read() as connection:
             letters = [dict(row) for row in dead_letters.read(connection, ids or None, waiting=not ids)]
         _require(ids, letters)

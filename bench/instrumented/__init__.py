@@ -1,0 +1,1 @@
+"""What `bench/overhead.py` measures, and how a measured process does it."""
