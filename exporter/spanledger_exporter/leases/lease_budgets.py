@@ -72,7 +72,7 @@ class LeaseBudgets:
         parts: list[Part] = []
         for stored, group_key in self._targets(scope):
             bounds = stored.budget.period.bounds(moment_s)
-            if bounds is not None and bounds.end_s > stored.counted_from_s:
+            if bounds is not None and moment_s >= stored.counted_from_s:  # else it will count nowhere
                 key = CounterKey(stored.budget_id, bounds.start_s, group_key)
                 parts.append(self._part(stored, self._within_groups(connection, stored, key), bounds))
         return sorted(parts, key=lambda part: part.key)
