@@ -234,19 +234,23 @@ def lock(connection: Connection, keys: Iterable[CounterKey], new: Collection[Cou
 def move(connection: Connection, moves: Mapping[CounterKey, Move]) -> bool:
     """Let leases hold more or less; return whether each counter that is to hold more had room for it.
 
-    This is the grant: one UPDATE that is conditional on the room that there is then, whatever anybody read before.
+    This is the grant: one UPDATE that is conditional on the room that there is then, whatever anybody read before. What
+    is to hold less may be gone with its budget.
     """
-    found = expected = 0
+    had_room = True
     for unit, statement in _MOVES.items():
-        rows = [
-            {"b": key[0], "p": key[1], "g": key[2], "amount": moved.amount, "most": moved.limit}
-            for key, moved in sorted(moves.items())
-            if moved.unit == unit and moved.amount
-        ]
-        if rows:
-            expected += len(rows)
-            found += connection.execute(statement, rows).rowcount
-    return found == expected
+        of_unit = [(key, moved) for key, moved in sorted(moves.items()) if moved.unit == unit]
+        less = [_move_row(*each) for each in of_unit if each[1].amount < 0]
+        more = [_move_row(*each) for each in of_unit if each[1].amount > 0]
+        if less:
+            connection.execute(statement, less)
+        if more:
+            had_room = connection.execute(statement, more).rowcount == len(more) and had_room
+    return had_room
+
+
+def _move_row(key: CounterKey, moved: Move) -> dict[str, Any]:
+    return {"b": key[0], "p": key[1], "g": key[2], "amount": moved.amount, "most": moved.limit}
 
 
 _KEY: Final = tuple(budget_counters.c[name] for name in CounterKey._fields)

@@ -224,6 +224,7 @@ def test_a_lease_of_a_budget_that_is_not_so_any_more_is_revoked(desk: Desk, chan
         desk.budget("all", 1000, unit="calls")
         assert desk.counter("all").leased == 0
     assert [each.state for each in desk.report(lease.lease, 1).renewed] == ["revoked"]
+    assert [each.state for each in desk.report(lease.lease, 2, used=5, calls=1, closed=True).renewed] == ["closed"]
 
 
 def test_soft_budgets_over_a_threshold_are_told_of(desk: Desk) -> None:
