@@ -169,6 +169,7 @@ def test_every_key_of_a_budget_and_every_default_is_documented() -> None:
     page = text_of(ROOT / "docs" / "budgets.md")
     assert all(f"`{name}`" in page for name in budget.DIMENSIONS)
     assert f"{groups.GROUPS_MAX:,}" in page
+    assert f"{groups.LEASED_GROUPS_MAX:,}" in page
 
 
 def test_every_variable_of_the_instrumentation_is_documented() -> None:

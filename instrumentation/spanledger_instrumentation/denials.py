@@ -26,7 +26,7 @@ class Denial:
     leased: int
     period_end_s: int
     reason: str
-    """`exhausted` or `unpriced_model`, as the exporter says; `unreachable` or `allowance` where it cannot be asked."""
+    """`exhausted` or another one of the exporter's; `unreachable` or `allowance` where it cannot be asked."""
     need: int = 0
     tokens: int = 0
     """What the call can use at most, by which others are told from it where the rates are not known."""

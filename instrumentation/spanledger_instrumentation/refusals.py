@@ -112,8 +112,16 @@ def _allowance(_: Denial, name: str, limit: str) -> str:
     )
 
 
+def _crowded(_: Denial, name: str, limit: str) -> str:
+    return (
+        f"Budget {name} with a limit of {limit} is counted apart for so many at once who have not called yet that there"
+        " is no room for another."
+    )
+
+
 _WHY: Final[Mapping[str, Callable[[Denial, str, str], str]]] = {
     "unpriced_model": _unpriced,
+    "too_many_groups": _crowded,
     "unreachable": _unreachable,
     "allowance": _allowance,
 }

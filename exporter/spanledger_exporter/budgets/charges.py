@@ -12,13 +12,14 @@ from typing import Final, NamedTuple
 from spanledger_exporter.budgets.budget import Budget, StoredBudget
 from spanledger_exporter.budgets.periods import QUARTER_S, Period
 from spanledger_exporter.budgets.scopes import Facets, PersonalTarget, Scopes, Target, asks, facets_of, never_sent
-from spanledger_exporter.receiving.plausibility import EARLIEST_NS
 from spanledger_exporter.records import PricedRecord, UsageRecord
 
 _NS_PER_QUARTER: Final = QUARTER_S * 10**9
 _PROFILES_KNOWN_MAX: Final = 50_000
 _TARGETS_KNOWN_MAX: Final = 2_000_000
 _PLACES_KNOWN_MAX: Final = 20_000
+CALL_NS_MAX: Final = 24 * 3600 * 10**9
+"""How long a call may take: no provider answers for longer, and a start before that was dated by a wrong clock."""
 RATED_TOKENS_MAX: Final = 10**9
 """Tokens of a call that count at a default rate; more than any real call has, and few enough for 64 bits."""
 
@@ -208,7 +209,7 @@ class Charges:
         end_ns, start_ns = record[0], record[3]
         shared, personal = self._rules.of_profile.get(profile_id) or self._rules.learn(profile_id, priced)
         # When it was made; a start that cannot be, as that of a clock which counts from the boot, is none.
-        quarter = (start_ns if EARLIEST_NS <= start_ns <= end_ns else end_ns) // _NS_PER_QUARTER
+        quarter = (start_ns if end_ns - CALL_NS_MAX <= start_ns <= end_ns else end_ns) // _NS_PER_QUARTER
         input_, output = figures[1], figures[2]
         if shared is not None:
             sums = self._shared.get((shared, quarter))
@@ -225,7 +226,7 @@ class Charges:
         record = priced[0]
         end_ns, start_ns = record[0], record[3]
         shared, personal = self._rules.of_profile.get(profile_id) or self._rules.learn(profile_id, priced)
-        quarter = (start_ns if EARLIEST_NS <= start_ns <= end_ns else end_ns) // _NS_PER_QUARTER
+        quarter = (start_ns if end_ns - CALL_NS_MAX <= start_ns <= end_ns else end_ns) // _NS_PER_QUARTER
         moved = (-1, -figures[1], -figures[2], -figures[6])
         if shared is not None:
             _move(self._shared.setdefault((shared, quarter), [0, 0, 0, 0, 0]), *moved, shared.unpriced)

@@ -18,11 +18,22 @@ from spanledger_exporter.budgets.scopes import other_key
 from spanledger_exporter.ledger.schema import budget_counters
 
 GROUPS_MAX: Final = 100_000
+LEASED_GROUPS_MAX: Final = 10_000
+"""Of these, how many there may be at a time that only leases know of, and that go again if nothing comes of them."""
 _KNOWN_MAX: Final = 500_000
 _PAGE: Final = 500
 _Period = tuple[int, int]  # a budget and a period's beginning
 Group = tuple[int, int, str]
 """A budget, a period's beginning, and a value that calls are counted apart by."""
+
+
+def room(rows: int, *, folding: bool, groups_max: int = GROUPS_MAX) -> int:
+    """Return how many more values of a budget and period there is room for, which has so many rows.
+
+    `folding` says that calls count under `__other__` already. Then no room comes back with the rows that only leases
+    knew of: the calls of a value that was new before would count in one place, and those that come in another.
+    """
+    return max(groups_max - (LEASED_GROUPS_MAX if folding else 0) - rows, 0)
 
 
 class Groups:
@@ -53,19 +64,19 @@ class Groups:
                 asked.setdefault((budget_id, start_s), set()).add(group_key)
         folded: set[Group] = set()
         for period, keys in asked.items():
-            there = _there(connection, period, sorted(keys))
-            self._fresh.update((*period, key) for key in there)
             other = other_key(budgets[period[0]])
+            there = _there(connection, period, sorted(keys | {other}))
+            self._fresh.update((*period, key) for key in there)
             new = sorted(keys - there - {other})
             if not new:
                 continue
             count = self._counts.get(period)
             if count is None:
                 count = _count(connection, period)
-            room = max(self._groups_max - count, 0)
-            self._counts[period] = count + len(new[:room])
-            self._fresh.update((*period, key) for key in new[:room])
-            folded.update((*period, key) for key in new[room:])
+            left = room(count, folding=other in there, groups_max=self._groups_max)
+            self._counts[period] = count + len(new[:left])
+            self._fresh.update((*period, key) for key in new[:left])
+            folded.update((*period, key) for key in new[left:])
         return folded
 
     def settled(self, *, committed: bool) -> None:

@@ -13,7 +13,7 @@ from spanledger_exporter.budgets import counters
 from spanledger_exporter.budgets.budget import StoredBudget
 from spanledger_exporter.budgets.charges import NOTHING, Place, Sum
 from spanledger_exporter.budgets.counters import Row, rows_of
-from spanledger_exporter.budgets.groups import GROUPS_MAX, into_other
+from spanledger_exporter.budgets.groups import GROUPS_MAX, into_other, room
 from spanledger_exporter.budgets.periods import Bounds, Period
 from spanledger_exporter.budgets.recounting import counted, floor_s
 from spanledger_exporter.budgets.scopes import other_key
@@ -134,8 +134,8 @@ def _with_room(
             new.setdefault(period, set()).add(place.group_key)
     folded: set[tuple[int, int, str]] = set()
     for period, keys in new.items():
-        room = max(groups_max - len(there.get(period, ())), 0)
-        beyond = sorted(keys - {other_key(stored[period[0]])})[room:]
+        rows, other = there.get(period, ()), other_key(stored[period[0]])
+        beyond = sorted(keys - {other})[room(len(rows), folding=other in rows, groups_max=groups_max) :]
         folded.update((*period, group_key) for group_key in beyond)
     return moves if not folded else into_other(moves, folded, stored)
 

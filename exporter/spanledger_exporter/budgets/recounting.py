@@ -12,12 +12,20 @@ from sqlalchemy import ColumnElement, Connection, case, func, literal, select
 from sqlalchemy.sql import Select
 
 from spanledger_exporter.budgets.budget import StoredBudget
-from spanledger_exporter.budgets.charges import NO_BUDGETS, RATED_TOKENS_MAX, Charges, Matched, Place, Rules, Sum
+from spanledger_exporter.budgets.charges import (
+    CALL_NS_MAX,
+    NO_BUDGETS,
+    RATED_TOKENS_MAX,
+    Charges,
+    Matched,
+    Place,
+    Rules,
+    Sum,
+)
 from spanledger_exporter.budgets.periods import QUARTER_S, Bounds, Period
 from spanledger_exporter.budgets.scopes import Facets, asks, never_sent
 from spanledger_exporter.ledger.schema import ledger_entries, profiles
 from spanledger_exporter.money import PUSD_PER_MICRO_USD
-from spanledger_exporter.receiving.plausibility import EARLIEST_NS
 
 _NS_PER_S: Final = 10**9
 _HISTORY_S: Final = 35 * 86_400
@@ -117,7 +125,7 @@ def _sums(
     personal: Mapping[str, bool],
 ) -> Select[*tuple[Any, ...]]:  # some of the columns are there only if they are asked for
     here = ledger_entries.c
-    made_ns = case((here.start_ns.between(EARLIEST_NS, here.end_ns), here.start_ns), else_=here.end_ns)
+    made_ns = case((here.start_ns.between(here.end_ns - CALL_NS_MAX, here.end_ns), here.start_ns), else_=here.end_ns)
     bucket = (made_ns - base_s * _NS_PER_S) // (grain_s * _NS_PER_S)
     input_, output = func.coalesce(here.input_tokens, 0), func.coalesce(here.output_tokens, 0)
     cost = func.coalesce(here.cost_pusd, 0)

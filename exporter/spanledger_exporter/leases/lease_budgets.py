@@ -3,29 +3,31 @@
 from collections.abc import Collection, Iterator, Mapping
 from typing import Final, NamedTuple
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection
 
 from spanledger_exporter.budgets.budget import DIMENSIONS, Budget, StoredBudget, effective_limit
 from spanledger_exporter.budgets.periods import Bounds
-from spanledger_exporter.budgets.scopes import Facets, Scopes, Target, other_key
+from spanledger_exporter.budgets.scopes import Facets, Scopes, Target
 from spanledger_exporter.budgets.shelf import load_budgets
 from spanledger_exporter.leases import leases
+from spanledger_exporter.leases.lease_groups import LeaseGroups
 from spanledger_exporter.leases.leases import Counter, CounterKey, Lease
-from spanledger_exporter.ledger.schema import budget_counters
 from spanledger_exporter.ledger.state import budgets_revision
 
 Scope = Mapping[str, str | None]
 _SCOPES_KNOWN_MAX: Final = 4096
-_KEYS_KNOWN_MAX: Final = 200_000
-_GROUPS_COUNTED_MAX: Final = 10_000
 
 
 class Part(NamedTuple):
-    """One budget's part in a call: the counter in which the call will count, and its period."""
+    """One budget's part in a call: the counter in which the call will count, and its period.
+
+    `crowded` says that the budget has leases of so many values without any call that there is none for another one.
+    """
 
     stored: StoredBudget
     key: CounterKey
     bounds: Bounds
+    crowded: bool = False
 
     @property
     def budget(self) -> Budget:
@@ -34,26 +36,22 @@ class Part(NamedTuple):
 
 
 class LeaseBudgets:
-    """The budgets of a ledger as they are at each transaction; for one thread.
+    """The budgets of a ledger as they are at each transaction; for one thread."""
 
-    `groups_max` is how many values of a budget are counted apart in a period; all others count as one.
-    """
-
-    def __init__(self, *, groups_max: int) -> None:
+    def __init__(self, groups: LeaseGroups) -> None:
         self.revision = -1
         self.dimensions: list[str] = []
         """Those that any budget asks for."""
-        self._groups_max = groups_max
+        self._groups = groups
         self._stored: dict[int, StoredBudget] = {}
         self._scopes = Scopes([])
         self._known: dict[tuple[tuple[str, str | None], ...], list[Target]] = {}
-        self._rows_known: set[CounterKey] = set()
-        self._groups: dict[tuple[int, int], int] = {}
         self._parts: dict[CounterKey, Part] = {}
         self._limits: dict[CounterKey, int] = {}
 
-    def follow(self, connection: Connection) -> None:
+    def follow(self, connection: Connection, now_ns: int) -> None:
         """Begin a transaction: take the budgets as they are now."""
+        self._groups.follow(now_ns)
         self._limits.clear()
         self._parts.clear()
         revision = budgets_revision(connection)
@@ -63,8 +61,7 @@ class LeaseBudgets:
             asked = {name for each in self._stored.values() for name in (*each.budget.scope, *each.budget.per)}
             self.dimensions = [name for name in DIMENSIONS if name in asked]
             self._known.clear()
-            self._rows_known.clear()
-            self._groups.clear()
+            self._groups.forget()
             self.revision = revision
 
     def of(self, connection: Connection, scope: Scope, moment_s: int) -> list[Part]:
@@ -72,9 +69,8 @@ class LeaseBudgets:
         parts: list[Part] = []
         for stored, group_key in self._targets(scope):
             bounds = stored.budget.period.bounds(moment_s)
-            if bounds is not None and bounds.end_s > stored.counted_from_s:
-                key = CounterKey(stored.budget_id, bounds.start_s, group_key)
-                parts.append(self._part(stored, self._within_groups(connection, stored, key), bounds))
+            if bounds is not None and moment_s >= stored.counted_from_s:  # else it will count nowhere
+                parts.append(self._part_of_call(connection, stored, group_key, bounds))
         return sorted(parts, key=lambda part: part.key)
 
     def part_of(self, lease: Lease) -> Part | None:
@@ -102,16 +98,15 @@ class LeaseBudgets:
         self, connection: Connection, to_grant: Collection[CounterKey], others: Collection[CounterKey]
     ) -> dict[CounterKey, Counter]:
         """Lock counters and return them as they are; those to grant from are made where they are missing."""
-        found = leases.lock(connection, {*to_grant, *others}, set(to_grant) - self._rows_known)
-        if len(self._rows_known) > _KEYS_KNOWN_MAX:
-            self._rows_known.clear()
-        self._rows_known |= found.keys()
-        return found
+        return self._groups.locked(connection, set(to_grant), set(others))
+
+    def let_go(self, connection: Connection, keys: Collection[CounterKey]) -> None:
+        """Delete the counters of these groups, of which nothing is counted and nothing leased."""
+        self._groups.let_go(connection, set(keys))
 
     def forget(self) -> None:
         """Forget what a transaction that was undone has made."""
-        self._rows_known.clear()
-        self._groups.clear()
+        self._groups.forget()
 
     def _targets(self, scope: Scope) -> list[Target]:
         key = tuple(sorted(scope.items()))
@@ -125,22 +120,12 @@ class LeaseBudgets:
     def _part(self, stored: StoredBudget, key: CounterKey, bounds: Bounds) -> Part:
         return self._parts.setdefault(key, Part(stored, key, bounds))
 
-    def _within_groups(self, connection: Connection, stored: StoredBudget, key: CounterKey) -> CounterKey:
-        """Return the key of a group, or that of all others where a period has as many groups as it may have."""
-        if not stored.budget.per or key in self._rows_known:
-            return key
-        if key in leases.counters(connection, [key], lock=False):
-            self._rows_known.add(key)
-            return key
-        period = (key.budget_id, key.period_start_s)
-        if period not in self._groups:
-            if len(self._groups) >= _GROUPS_COUNTED_MAX:
-                self._groups.clear()
-            self._groups[period] = _count_groups(connection, *period)
-        if self._groups[period] >= self._groups_max:
-            return key._replace(group_key=other_key(stored))
-        self._groups[period] += 1
-        return key
+    def _part_of_call(self, connection: Connection, stored: StoredBudget, group_key: str, bounds: Bounds) -> Part:
+        key = CounterKey(stored.budget_id, bounds.start_s, group_key)
+        if stored.budget.mode != "hard":  # nothing is leased of it
+            return self._part(stored, self._groups.counted_under(connection, stored, key), bounds)
+        counted = self._groups.claim(connection, stored, key)
+        return Part(stored, key, bounds, crowded=True) if counted is None else self._part(stored, counted, bounds)
 
     def _spent_before(self, connection: Connection, part: Part) -> int | None:
         """Return what was spent, or may be yet, in the last period of a budget that rolls over, if that was counted."""
@@ -172,9 +157,3 @@ def _targets(scopes: Scopes, scope: Scope) -> Iterator[Target]:
         group = each.group(said.get("user"), said.get("session"))
         if group is not None:
             yield Target(each.stored, group)
-
-
-def _count_groups(connection: Connection, budget_id: int, period_start_s: int) -> int:
-    counter = budget_counters.c
-    of_period = (counter.budget_id == budget_id, counter.period_start_s == period_start_s)
-    return connection.execute(select(func.count()).select_from(budget_counters).where(*of_period)).scalar_one()

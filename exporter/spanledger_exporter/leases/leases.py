@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final, Literal, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, insert, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, delete, insert, select, tuple_, update
 
 from spanledger_exporter.budgets.budget import Unit
 from spanledger_exporter.ledger.insert import insert_ignore
@@ -217,6 +217,13 @@ def begin_counters(connection: Connection, keys: Collection[CounterKey]) -> None
     insert_ignore(connection, budget_counters, CounterKey._fields, [key._asdict() | zero for key in sorted(keys)])
 
 
+def drop_empty(connection: Connection, keys: Iterable[CounterKey]) -> None:
+    """Delete those counters of which nothing is counted and nothing leased: no counter says the same."""
+    rows = [{"b": key[0], "p": key[1], "g": key[2]} for key in sorted(keys)]
+    if rows:
+        connection.execute(_DROP_EMPTY, rows)
+
+
 def lock(connection: Connection, keys: Iterable[CounterKey], new: Collection[CounterKey]) -> dict[CounterKey, Counter]:
     """Lock counters and return them as they are; those of `new` are made if they are missing.
 
@@ -234,22 +241,30 @@ def lock(connection: Connection, keys: Iterable[CounterKey], new: Collection[Cou
 def move(connection: Connection, moves: Mapping[CounterKey, Move]) -> bool:
     """Let leases hold more or less; return whether each counter that is to hold more had room for it.
 
-    This is the grant: one UPDATE that is conditional on the room that there is then, whatever anybody read before.
+    This is the grant: one UPDATE that is conditional on the room that there is then, whatever anybody read before. What
+    is to hold less may be gone with its budget.
     """
-    found = expected = 0
+    had_room = True
     for unit, statement in _MOVES.items():
-        rows = [
-            {"b": key[0], "p": key[1], "g": key[2], "amount": moved.amount, "most": moved.limit}
-            for key, moved in sorted(moves.items())
-            if moved.unit == unit and moved.amount
-        ]
-        if rows:
-            expected += len(rows)
-            found += connection.execute(statement, rows).rowcount
-    return found == expected
+        of_unit = [(key, moved) for key, moved in sorted(moves.items()) if moved.unit == unit]
+        less = [_move_row(*each) for each in of_unit if each[1].amount < 0]
+        more = [_move_row(*each) for each in of_unit if each[1].amount > 0]
+        if less:
+            connection.execute(statement, less)
+        if more:
+            had_room = connection.execute(statement, more).rowcount == len(more) and had_room
+    return had_room
+
+
+def _move_row(key: CounterKey, moved: Move) -> dict[str, Any]:
+    return {"b": key[0], "p": key[1], "g": key[2], "amount": moved.amount, "most": moved.limit}
 
 
 _KEY: Final = tuple(budget_counters.c[name] for name in CounterKey._fields)
+_DROP_EMPTY: Final = delete(budget_counters).where(
+    *(column == bindparam(name) for column, name in zip(_KEY, "bpg", strict=True)),
+    *(budget_counters.c[name] == 0 for name in Counter._fields),
+)
 _LEASED: Final = budget_counters.c.leased
 _SPENT: Final[Mapping[Unit, ColumnElement[int]]] = {
     "usd": budget_counters.c.cost_micro_usd

@@ -4,7 +4,6 @@ Every counter that anybody's request touches is locked first, in the order of th
 worked out from what then stands there; the UPDATE that grants it all is conditional once more (leases.py).
 """
 
-import hashlib
 import time
 import uuid
 import zlib
@@ -13,13 +12,14 @@ from typing import Final, NamedTuple
 
 from sqlalchemy import Connection
 
-from spanledger_exporter.budgets.document import group_text
-from spanledger_exporter.budgets.groups import GROUPS_MAX
+from spanledger_exporter.budgets.groups import GROUPS_MAX, LEASED_GROUPS_MAX
 from spanledger_exporter.dialects.texts import text
 from spanledger_exporter.errors import UnavailableError
 from spanledger_exporter.leases import leases
+from spanledger_exporter.leases.desk import Desk, group_of, told
 from spanledger_exporter.leases.lease_budgets import LeaseBudgets, Part
-from spanledger_exporter.leases.leases import Change, Counter, CounterKey, Lease, Move
+from spanledger_exporter.leases.lease_groups import LeaseGroups
+from spanledger_exporter.leases.leases import Change, Lease
 from spanledger_exporter.leases.messages import (
     AMOUNT_MAX,
     Granted,
@@ -43,7 +43,6 @@ _SLICE_PARTS: Final = 10
 _SKEW_S_MAX: Final = 24 * 3600
 """How far a process's clock may be off: the ledger takes no span that is further in the future."""
 _BOOKS: Final = 10**6
-_GROUP_CHARS_MAX: Final = 256
 _NS_PER_S: Final = 10**9
 
 
@@ -75,6 +74,11 @@ class _Wanted(NamedTuple):
     rates: Rates
     parts: Sequence[Part]
 
+    @property
+    def hard(self) -> list[Part]:
+        """Those that refuse calls."""
+        return [part for part in self.parts if part.budget.mode == "hard"]
+
     def amount(self, part: Part) -> int | None:
         """Return the most that the calls can count under a budget; `None` where they count nothing."""
         unit = part.budget.unit
@@ -98,13 +102,15 @@ class Lender:
         book_id: str,
         *,
         groups_max: int = GROUPS_MAX,
+        leased_groups_max: int = LEASED_GROUPS_MAX,
         leases_max: int = LEASES_MAX,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._prices = rates_of, _number(book_id)
         self._leases_max = leases_max
         self._clock_ns = clock_ns
-        self._budgets = LeaseBudgets(groups_max=groups_max)
+        groups = LeaseGroups(groups_max=groups_max, leased_groups_max=leased_groups_max)
+        self._budgets = LeaseBudgets(groups)
         self._owners = LeaseOwners()
 
     def price_with(self, rates_of: RatesOf, book_id: str) -> None:
@@ -123,15 +129,15 @@ class Lender:
             UnavailableError: another writer was quicker where nothing could keep it off; ask again.
         """
         now_ns = self._clock_ns()
-        self._budgets.follow(connection)
+        self._budgets.follow(connection, now_ns)
         self._owners.follow(connection, now_ns)
         reported, changes = _report(connection, asks, now_ns)
         wanted = [self._wanted(connection, ask, now_ns) for ask in asks]
         renewed = {lease.key for lease in reported.values() if lease.state == "open"}
-        of_wants = {part.key for each in wanted for one in each for part in one.parts if part.budget.mode == "hard"}
+        of_wants = {part.key for each in wanted for one in each for part in one.hard if not part.crowded}
         of_changes = {change.after.key for change in changes}
         rows = self._budgets.lock(connection, of_wants, renewed | of_changes)
-        desk = _Desk(rows, self._budgets, connection)
+        desk = Desk(rows, self._budgets, connection)
         for change in changes:
             desk.hold(change.after.key, change.after.held - change.before.held)
             if change.before.state == "open" and change.after.state != "open":
@@ -141,22 +147,22 @@ class Lender:
         leases.add(connection, desk.granted)
         if not leases.move(connection, desk.moves()):
             raise UnavailableError("the budgets' counters were changed meanwhile; ask again")
+        self._budgets.let_go(connection, [key for key in rows if key.group_key and desk.is_empty(key)])
         return answers
 
     def _answer(
-        self, ask: Ask, wanted: Sequence[_Wanted], reported: Mapping[str, Lease], desk: "_Desk", now_ns: int
+        self, ask: Ask, wanted: Sequence[_Wanted], reported: Mapping[str, Lease], desk: Desk, now_ns: int
     ) -> LeaseAnswer:
         owner = ask.owner
         granted: list[Granted] = []
         denied: list[Standing] = []
         soft: list[Standing] = []
         for one in wanted:
-            hard = [part for part in one.parts if part.budget.mode == "hard"]
-            refused = self._refusals(owner, one, hard, desk)
+            refused = self._refusals(owner, one, desk)
             if refused:
                 denied += refused
             else:
-                granted.append(self._grant(owner, one, hard, desk, now_ns))
+                granted.append(self._grant(owner, one, desk, now_ns))
             soft += desk.soft(one.place, one.parts)
         return LeaseAnswer(
             dimensions=self._budgets.dimensions,
@@ -168,21 +174,23 @@ class Lender:
             renewed=[_renewed(report.lease, owner, reported, desk) for report in ask.request.reports],
         )
 
-    def _refusals(self, owner: str, one: _Wanted, hard: Iterable[Part], desk: "_Desk") -> list[Standing]:
+    def _refusals(self, owner: str, one: _Wanted, desk: Desk) -> list[Standing]:
         refused: list[Standing] = []
-        for part in hard:
+        for part in one.hard:
             amount = one.amount(part)
             if part.budget.on_unpriced == "refuse" and part.budget.unit == "usd" and not one.rates.known:
                 refused.append(desk.standing(one.place, part, "unpriced_model"))
+            elif amount is not None and part.crowded:
+                refused.append(desk.standing(one.place, part, "too_many_groups", needed=amount))
             elif amount is not None and amount > desk.room(part):
                 refused.append(desk.standing(one.place, part, "exhausted", needed=amount))
             elif amount is not None and self._owners.count(part.key, owner) >= self._leases_max:
                 refused.append(desk.standing(one.place, part, "too_many_leases", needed=amount))
         return refused
 
-    def _grant(self, owner: str, one: _Wanted, hard: Iterable[Part], desk: "_Desk", now_ns: int) -> Granted:
+    def _grant(self, owner: str, one: _Wanted, desk: Desk, now_ns: int) -> Granted:
         made: list[GrantedLease] = []
-        for part in hard:
+        for part in one.hard:
             needed = one.amount(part)
             if needed is None:
                 continue
@@ -209,94 +217,6 @@ class Lender:
         return found
 
 
-class _Desk:
-    """What there is room for in each counter as one transaction goes on."""
-
-    def __init__(self, rows: Mapping[CounterKey, Counter], budgets: LeaseBudgets, connection: Connection) -> None:
-        self._rows = dict(rows)
-        self._budgets = budgets
-        self._connection = connection
-        self._held: dict[CounterKey, int] = {}
-        self.granted: list[Lease] = []
-
-    def hold(self, key: CounterKey, amount: int) -> None:
-        """Let the leases of a counter hold more or less."""
-        self._held[key] = self._held.get(key, 0) + amount
-
-    def grant(self, lease: Lease) -> None:
-        """Add a lease."""
-        self.granted.append(lease)
-        self.hold(lease.key, lease.granted)
-
-    def leased(self, key: CounterKey) -> int:
-        """Return what leases hold of a counter."""
-        return max(self._row(key).leased + self._held.get(key, 0), 0)
-
-    def limit(self, part: Part) -> int:
-        """Return the limit of a period, with what rolled over into it."""
-        return self._budgets.limit(self._connection, part)
-
-    def room(self, part: Part) -> int:
-        """Return how much may be granted."""
-        return self.limit(part) - self._row(part.key).spent(part.budget.unit) - self.leased(part.key)
-
-    def may_use(self, lease: Lease) -> bool:
-        """Tell whether a lease is still good.
-
-        It is not if its budget is gone or refuses no calls any more, and if more is spent and held than the limit
-        allows: it was lowered, or others spend as well.
-        """
-        part = self._budgets.part_of(lease)
-        return part is not None and self.room(part) >= 0
-
-    def standing(
-        self, place: int, part: Part, reason: str, threshold: int | None = None, *, needed: int = 0
-    ) -> Standing:
-        """Return how a budget stands."""
-        return Standing(
-            want=place,
-            budget=part.budget.name,
-            group=_group(part),
-            unit=part.budget.unit,
-            limit=_told(self.limit(part)),
-            spent=_told(self._row(part.key).spent(part.budget.unit)),
-            leased=_told(self.leased(part.key)),
-            period_end_s=part.bounds.end_s,
-            reason=reason,
-            threshold=threshold,
-            needed=_told(needed),
-            period_start_s=part.bounds.start_s,
-            on_unreachable=part.budget.on_unreachable if part.budget.mode == "hard" else "",
-            safe_allowance=_told(part.budget.safe_allowance) if part.budget.mode == "hard" else 0,
-        )
-
-    def soft(self, place: int, parts: Iterable[Part]) -> list[Standing]:
-        """Return how those of the soft budgets stand that are over a threshold."""
-        found: list[Standing] = []
-        for part in parts:
-            if part.budget.mode != "soft":
-                continue
-            if part.key not in self._rows:
-                self._rows |= leases.counters(self._connection, [part.key], lock=False) or {part.key: Counter()}
-            spent, limit = self._row(part.key).spent(part.budget.unit), self.limit(part)
-            over = [each for each in part.budget.thresholds if spent * 100 >= each * limit]
-            if over:
-                found.append(self.standing(place, part, "threshold", max(over)))
-        return found
-
-    def moves(self) -> dict[CounterKey, Move]:
-        """Return by how much each counter's leases hold more, and within what limit."""
-        found: dict[CounterKey, Move] = {}
-        for key, amount in self._held.items():
-            part = self._budgets.part_at(key)
-            more = amount > 0 and part is not None
-            found[key] = Move(amount, part.budget.unit, self.limit(part)) if more and part else Move(min(amount, 0))
-        return found
-
-    def _row(self, key: CounterKey) -> Counter:
-        return self._rows.get(key, Counter())
-
-
 def _report(connection: Connection, asks: Sequence[Ask], now_ns: int) -> tuple[dict[str, Lease], list[Change]]:
     """Take what processes say of their leases; return the leases as they are then, and what changed."""
     before = leases.find(connection, (report.lease for ask in asks for report in ask.request.reports))
@@ -312,7 +232,7 @@ def _report(connection: Connection, asks: Sequence[Ask], now_ns: int) -> tuple[d
     return after, [Change(before[number], lease) for number, lease in after.items() if lease != before[number]]
 
 
-def _renewed(lease_id: str, owner: str, reported: Mapping[str, Lease], desk: _Desk) -> Renewed:
+def _renewed(lease_id: str, owner: str, reported: Mapping[str, Lease], desk: Desk) -> Renewed:
     lease = reported.get(lease_id)
     if lease is None or lease.owner != owner:
         return Renewed(lease_id, "unknown", 0)
@@ -345,30 +265,18 @@ def _granted(part: Part, lease: Lease, limit: int) -> GrantedLease:
     return GrantedLease(
         lease=lease.lease_id,
         budget=budget.name,
-        group=_group(part),
+        group=group_of(part),
         unit=budget.unit,
         granted=lease.granted,
-        limit=_told(limit),
+        limit=told(limit),
         mode=budget.mode,
         on_unpriced=budget.on_unpriced,
         on_unreachable=budget.on_unreachable,
-        safe_allowance=_told(budget.safe_allowance),
+        safe_allowance=told(budget.safe_allowance),
         period_start_s=part.bounds.start_s,
         period_end_s=part.bounds.end_s,
         expires_s=lease.expires_ns // _NS_PER_S,
     )
-
-
-def _group(part: Part) -> str:
-    """Return a group as it is shown; of a long one its beginning, and what tells it from others that begin so."""
-    shown = group_text(part.budget, part.key.group_key)
-    if len(shown) <= _GROUP_CHARS_MAX:
-        return shown
-    return shown[:_GROUP_CHARS_MAX] + "~" + hashlib.blake2b(shown.encode(), digest_size=8).hexdigest()
-
-
-def _told(amount: int) -> int:
-    return max(min(amount, AMOUNT_MAX), -AMOUNT_MAX)
 
 
 def _with_defaults(rates: Rates, parts: Iterable[Part]) -> Rates:

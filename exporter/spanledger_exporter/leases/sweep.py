@@ -112,3 +112,4 @@ def _late(now_ns: int) -> tuple[ColumnElement[bool], ...]:
 def _become(connection: Connection, found: list[Lease], state: leases.State) -> None:
     held = leases.save(connection, [Change(lease, lease._replace(state=state)) for lease in found])
     leases.move(connection, {key: Move(moved) for key, moved in held.items()})
+    leases.drop_empty(connection, (key for key in held if key.group_key))

@@ -11,7 +11,6 @@ from spanledger_exporter.budgets.budget import Budget, StoredBudget
 from spanledger_exporter.budgets.document import from_document
 from spanledger_exporter.ledger.database import Database
 from spanledger_exporter.ledger.schema import BUDGET_SUMS, budget_counters, budget_days, budgets
-from spanledger_exporter.receiving.plausibility import EARLIEST_NS
 from tests.exporter.rebuilt import rows_of
 
 FIELDS = {
@@ -79,7 +78,7 @@ def expected(connection: Connection, kept: Iterable[StoredBudget], time: str) ->
     for each in kept:
         for row in rows:
             start_ns, end_ns = row["start_ns"], row["end_ns"]
-            made_s = (start_ns if EARLIEST_NS <= start_ns <= end_ns else end_ns) // 10**9
+            made_s = (start_ns if 0 <= end_ns - start_ns <= 86_400 * 10**9 else end_ns) // 10**9
             bounds = each.budget.period.bounds(made_s)
             if bounds is None or made_s < each.counted_from_s or not holds(each.budget, row):
                 continue

@@ -69,7 +69,7 @@ class BudgetMachine(LedgerMachine):
         slot=st.integers(0, SLOTS - 1),
         figures=st.tuples(st.integers(1, 10**6), st.integers(0, 10**5), st.integers(0, 100)),
         whose=st.tuples(st.sampled_from(["search", "ads", None]), st.sampled_from(["u1", "u2", None])),
-        earlier_ns=st.sampled_from([0, 1, 40 * 60 * 10**9, 5 * HOUR_NS]),
+        earlier_ns=st.sampled_from([0, 1, 40 * 60 * 10**9, 5 * HOUR_NS, 30 * HOUR_NS]),
     )
     def call(
         self,

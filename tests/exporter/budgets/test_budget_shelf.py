@@ -10,10 +10,12 @@ from spanledger_exporter.budgets.charges import NOTHING, Sum
 from spanledger_exporter.budgets.current_budgets import CurrentBudgets
 from spanledger_exporter.budgets.document import to_document, to_json
 from spanledger_exporter.budgets.periods import Period
-from spanledger_exporter.budgets.rebuilding import at_one_instant, drift
+from spanledger_exporter.budgets.rebuilding import at_one_instant, differences, drift
 from spanledger_exporter.budgets.recounting import counted_from
 from spanledger_exporter.budgets.shelf import BudgetShelf, load_budgets
 from spanledger_exporter.errors import ConfigError, LedgerError
+from spanledger_exporter.leases import leases
+from spanledger_exporter.leases.leases import CounterKey
 from spanledger_exporter.ledger.checking import check, repair
 from spanledger_exporter.ledger.database import Database
 from spanledger_exporter.ledger.ledger import Ledger
@@ -247,6 +249,26 @@ def test_beyond_the_limit_of_values_calls_count_under_other(
     found = {group: each.calls for (_, group, _), each in counters(database).items()}
     assert found == {'["u1"]': 2, '["u2"]': 1, other: 4}
     assert {group: each.calls for (_, group, _), each in days(database).items()} == found
+
+
+def test_a_value_that_was_folded_stays_so_when_leases_let_go_of_theirs(
+    shelf: BudgetShelf, database: Database, book: PriceBook
+) -> None:
+    """Else its calls would count in two places, and the check would miss those of before."""
+    shelf.set(declared(per=["user"]), "ann")
+    (stored,) = shelf.all()
+    leased = CounterKey(stored.budget_id, NOVEMBER_S, '["leased"]')
+    with database.write() as connection:
+        leases.begin_counters(connection, [leased])
+    ledger = limited(database, book, 2)
+    ledger.append([priced(book, user_id=user) for user in ("u1", "u2")])
+    with database.write() as connection:
+        leases.drop_empty(connection, [leased])
+    ledger.append([priced(book, user_id=user) for user in ("u1", "u2", "u3")])
+    found = {group: each.calls for (_, group, _), each in counters(database).items()}
+    assert found == {'["u1"]': 2, '["__other__"]': 3}
+    with database.read() as connection:
+        assert differences(connection, [stored], 0, groups_max=2) == ({}, {})
 
 
 # -- the check

@@ -11,6 +11,7 @@ from sqlalchemy import text
 from spanledger_exporter.budgets.shelf import BudgetShelf
 from spanledger_exporter.errors import UnavailableError
 from spanledger_exporter.failpoints import BEFORE_COMMIT, Failpoints
+from spanledger_exporter.ledger.checking import check
 from spanledger_exporter.ledger.database import Database, open_database
 from spanledger_exporter.ledger.ledger import Ledger
 from spanledger_exporter.ledger.retention import expire
@@ -161,6 +162,43 @@ def test_a_call_counts_in_the_period_in_which_it_was_made(
     ledger.append(calls[-1])
     midnight_s = midnight_ns // 10**9
     counted = {("all", "", midnight_s - 86_400): times(ONE, 2), ("all", "", midnight_s): times(ONE, 4)}
+    assert counters(database) == days(database) == counted
+
+
+@pytest.mark.parametrize(("lasts_ns", "days_before"), [(DAY_NS, 1), (DAY_NS + 1, 0), (60 * DAY_NS, 0)])
+def test_a_call_that_says_it_took_more_than_a_day_counts_at_its_end(
+    ledger: Ledger, shelf: BudgetShelf, database: Database, book: PriceBook, lasts_ns: int, days_before: int
+) -> None:
+    """A clock that is wrong takes no call out of the budgets: 60 days ago this one was not counted yet."""
+    midnight_ns = unix_ns("2026-11-17T00:00:00Z")
+    counted = {("all", "", midnight_ns // 10**9 - days_before * 86_400): ONE}
+    call = priced(book, start_ns=midnight_ns - lasts_ns, end_ns=midnight_ns)
+    shelf.set(declared(period="day"), "test")
+    ledger.append([call])
+    assert counters(database) == days(database) == counted
+    shelf.set(declared("again", period="day"), "test")
+    assert counters(database) == counted | {("again", *key[1:]): each for key, each in counted.items()}
+    assert check(database, NOW_NS) == []
+
+
+def test_a_call_of_before_a_budget_is_counted_counts_nowhere_however_it_comes(
+    ledger: Ledger, shelf: BudgetShelf, database: Database, book: PriceBook
+) -> None:
+    """A late one of a period that is counted counts in that; of an earlier one the sum would be a part alone."""
+    shelf.set(declared(period="day"), "test")
+    (stored,) = shelf.all()
+    from_ns = stored.counted_from_s * 10**9
+    ledger.append([
+        priced(book, start_ns=from_ns - 20 * DAY_NS, end_ns=from_ns - 20 * DAY_NS + 10**9),
+        priced(book, start_ns=from_ns - 1, end_ns=from_ns + 10**9),
+        priced(book, start_ns=from_ns, end_ns=from_ns + 10**9),
+        priced(book, start_ns=from_ns + 5 * DAY_NS, end_ns=from_ns + 5 * DAY_NS + 10**9),
+    ])  # fmt: skip
+    counted = {("all", "", stored.counted_from_s + later * 86_400): ONE for later in (0, 5)}
+    assert counters(database) == days(database) == counted
+    assert check(database, NOW_NS) == []
+    rates = {"on_unpriced": "rate", "default_rate": {"input_mtok": 1, "output_mtok": 1}}
+    shelf.set(declared(period="day", **rates), "test")
     assert counters(database) == days(database) == counted
 
 

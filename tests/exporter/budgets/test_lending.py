@@ -10,6 +10,7 @@ from spanledger_exporter.budgets.shelf import load_budgets
 from spanledger_exporter.budgets.states import read_group_counts, read_states
 from spanledger_exporter.leases.leases import GRACE_S, TTL_S
 from spanledger_exporter.ledger.database import Database, open_database
+from spanledger_exporter.ledger.retention import expire
 from spanledger_exporter.prices.price_book import PriceBook
 from tests.exporter.budgets.asking import NOW_S, USD, Desk
 
@@ -131,6 +132,18 @@ def test_a_lease_is_of_the_period_that_its_process_says_it_is_in(desk: Desk) -> 
     assert desk.lease(1, now_s=NOW_S + 90_000).period_start_s == hour_s  # a clock that is off by more than a day
 
 
+def test_a_budget_does_not_hold_a_call_of_before_it_is_counted(desk: Desk) -> None:
+    """As its span will count nowhere in it: of the period that was there before, only a part would be known."""
+    expire(desk.database, (NOW_S - 600) * 10**9, between=lambda _took_s: None)
+    desk.budget("all", 10_000)
+    (stored,) = desk.shelf.all()
+    since_s = stored.counted_from_s
+    assert desk.lease(now_s=since_s).budget == "all"
+    assert desk.want(now_s=since_s - 1).granted[0].leases == []
+    desk.ledger.append([desk.call(start_ns=since_s * 10**9 - 1)])
+    assert desk.counter("all").calls == 0
+
+
 def test_what_the_last_period_left_rolls_over_but_not_what_its_leases_hold(desk: Desk) -> None:
     desk.budget("all", 1000, period=HOUR, rollover=True, rollover_max=500)
     desk.clock.now_s = NOW_S // 3600 * 3600 + 3599
@@ -211,6 +224,7 @@ def test_a_lease_of_a_budget_that_is_not_so_any_more_is_revoked(desk: Desk, chan
         desk.budget("all", 1000, unit="calls")
         assert desk.counter("all").leased == 0
     assert [each.state for each in desk.report(lease.lease, 1).renewed] == ["revoked"]
+    assert [each.state for each in desk.report(lease.lease, 2, used=5, calls=1, closed=True).renewed] == ["closed"]
 
 
 def test_soft_budgets_over_a_threshold_are_told_of(desk: Desk) -> None:

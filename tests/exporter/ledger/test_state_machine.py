@@ -351,8 +351,9 @@ def _expire(side: Side, before_ns: int) -> None:
             after = rebuilt(connection, grain)
             for (time_s, cell_id), sums in before.items():
                 gone = sums.minus(after.get((time_s, cell_id), NOTHING))
-                key = (grain, time_s, cell_id)
-                side.deleted[key] = side.deleted.get(key, NOTHING).plus(gone)
+                if gone != NOTHING:  # what stays may move to another cell yet
+                    key = (grain, time_s, cell_id)
+                    side.deleted[key] = side.deleted.get(key, NOTHING).plus(gone)
 
 
 def run(urls: Sequence[str], *, examples: int) -> None:

@@ -57,6 +57,7 @@ def test_it_says_what_is_reserved_and_leaves_out_what_is_nothing() -> None:
         ("allowance", "has no more left of what it allows while"),
         ("nothing_known", "no budget is known"),
         ("too_many_leases", "has too little left"),
+        ("too_many_groups", "there is no room for another"),
         ("a reason of a later version", "has too little left"),
     ],
 )
