@@ -79,7 +79,8 @@ def test_entries_prints_every_stored_field(filled: str) -> None:
 
     times = {"start_ns", "end_ns", "received_ns"}
     stored = {name.removesuffix("_ns") if name in times else name for name in (column.name for column in entries.c)}
-    assert set(lines[0]) == stored | {"cost_usd", "provider_cost_usd"}
+    money = {f"{name.removesuffix('_pusd')}_usd" for name in stored if name.endswith("_pusd")}
+    assert set(lines[0]) == stored | money
 
 
 @pytest.mark.parametrize(
@@ -128,6 +129,16 @@ def test_report_sums_exactly(filled: str) -> None:
     assert re.search(r"total .* ≥ 0\.[0-9]+ +2 +1$", table, re.MULTILINE)
     assert table.splitlines()[0].split()[:3] == ["model", "calls", "errors"]
     assert table.splitlines()[-1].startswith("total")
+
+
+def test_a_report_tells_errors_and_attempts_apart(filled: str) -> None:
+    report = json.loads(ran("report", "--ledger", filled, "--by", "error_type,attempt", "--json"))
+    assert {(row["error_type"], row["attempt"]): row["calls"] for row in report["rows"]} == {
+        (None, "first"): 6,
+        ("rate_limit_exceeded", "first"): 1,
+    }
+    table = ran("report", "--ledger", filled, "--by", "error_type")
+    assert re.search(r"^- +6 ", table, re.MULTILINE)  # no error, where an unknown model would be a question mark
 
 
 def test_reports_and_entries_agree(filled: str) -> None:
@@ -301,12 +312,13 @@ def test_a_ledger_is_checked_and_repaired(filled: str) -> None:
     assert ran("ledger", "check", "--ledger", filled, "--json") == ""
     database = open_database(filled)
     with database.write() as connection:
-        connection.execute(text("UPDATE rollup_hours SET calls = calls + 1 WHERE cell_id = 1"))
+        for table in ("rollup_hours", "rollup_totals"):
+            connection.execute(text(f"UPDATE {table} SET calls = calls + 1 WHERE cell_id = 1"))
     database.close()
     wrong = run("ledger", "check", "--ledger", filled, "--json")
     assert wrong.returncode == 1
     findings = [json.loads(line) for line in wrong.stdout.splitlines()]
-    assert {finding["kind"] for finding in findings} == {"sums_of_an_hour"}
+    assert {finding["kind"] for finding in findings} == {"sums_of_an_hour", "sums_in_all"}
     repaired = run("ledger", "check", "--ledger", filled, "--repair")
     assert (repaired.returncode, len(repaired.stdout.splitlines())) == (0, len(findings))
     assert f"{len(findings)} sums were made those of the entries" in repaired.stderr

@@ -15,7 +15,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 
 from spanledger_exporter.ledger.rollups import Sums
 from tests.exporter.otlp_requests import CHAT, Value, key_values
-from tests.exporter.reported_calls import Truth, cost_pusd
+from tests.exporter.reported_calls import Truth, cost_pusd, split_pusd
 
 OURS: Final = "spanledger"
 THEIRS: Final = "opentelemetry.instrumentation.openai_v2"
@@ -53,7 +53,7 @@ def traffic(dice: random.Random, calls: int, *, folded: bool = True) -> Traffic:
         end_ns = now_ns - dice.randint(1, 3600 * 10**9)
         reports += _reports(dice, dice.randint(0, 5) if folded else 5, truth, end_ns)
         cost = cost_pusd(truth, truth.cache_read_tokens)
-        tally = tally.plus(Sums(1, *truth, 0, 0, cost))
+        tally = tally.plus(Sums(1, *truth, 0, 0, cost, *split_pusd(truth, truth.cache_read_tokens)))
     return Traffic(reports, tally)
 
 

@@ -12,21 +12,16 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import Connection, text
 
 from spanledger_exporter.ledger.database import Database
-from spanledger_exporter.ledger.rows import Row
+from spanledger_exporter.ledger.rows import Row, said_of
 from spanledger_exporter.ledger.schema import ENTRY_COLUMNS, ledger_entries
 from spanledger_exporter.records import Key
 
 _COLUMNS: Final = ", ".join(ENTRY_COLUMNS)
-_TYPES: Final = ("int4", *({"BIGINT": "int8", "TEXT": "text"}.get(str(ledger_entries.c[name].type), "bytea")
-                           for name in ENTRY_COLUMNS))  # fmt: skip
+_TYPES: Final = {name: {"BIGINT": "int8", "TEXT": "text"}.get(str(ledger_entries.c[name].type), "bytea")
+                 for name in ENTRY_COLUMNS}  # fmt: skip
 _STAGE: Final = (
     "CREATE TEMPORARY TABLE IF NOT EXISTS staged_entries ON COMMIT DELETE ROWS AS "
     f"SELECT 0 AS place, {_COLUMNS} FROM ledger_entries WITH NO DATA"
-)
-_COPY: Final = f"COPY staged_entries (place, {_COLUMNS}) FROM STDIN (FORMAT BINARY)"
-_INSERT: Final = text(
-    f"INSERT INTO ledger_entries ({_COLUMNS}) SELECT {_COLUMNS} FROM staged_entries ORDER BY place "
-    "ON CONFLICT DO NOTHING RETURNING entry_id, end_ns, span_id, trace_id"
 )
 _MONTHS_AHEAD: Final = 2
 _PARTITIONS: Final = text(
@@ -67,12 +62,20 @@ class PostgresqlEntries:
             return []
         driver: Any = connection.connection.driver_connection  # psycopg's connection: SQLAlchemy types no driver
         connection.exec_driver_sql(_STAGE)
-        with driver.cursor() as cursor, cursor.copy(_COPY) as copy:
-            copy.set_types(_TYPES)
-            for place, row in enumerate(rows):
-                copy.write_row((place, *row))
-        numbers = {(end_ns, bytes(span), bytes(trace)): number
-                   for number, end_ns, span, trace in connection.execute(_INSERT)}  # fmt: skip
+        said = said_of(rows)
+        names = ", ".join(said)
+        with (
+            driver.cursor() as cursor,
+            cursor.copy(f"COPY staged_entries (place, {names}) FROM STDIN (FORMAT BINARY)") as copy,
+        ):
+            copy.set_types(("int4", *(_TYPES[name] for name in said)))
+            for row in zip(range(len(rows)), *said.values(), strict=True):
+                copy.write_row(row)
+        new = connection.exec_driver_sql(
+            f"INSERT INTO ledger_entries ({names}) SELECT {names} FROM staged_entries ORDER BY place "
+            "ON CONFLICT DO NOTHING RETURNING entry_id, end_ns, span_id, trace_id"
+        )
+        numbers = {(end_ns, bytes(span), bytes(trace)): number for number, end_ns, span, trace in new}
         return [numbers.pop(row[:3], None) for row in rows]
 
     def known(self, connection: Connection, keys: Sequence[Key]) -> dict[Key, int]:

@@ -1,7 +1,7 @@
 """PricedRecord <-> its entry: a plain tuple in the order of `ENTRY_COLUMNS`, which both drivers take fastest."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import RowMapping
@@ -54,6 +54,15 @@ def _stored_split(split: Split | None) -> tuple[int | None, ...]:
         return _NO_SPLIT
     _, read, write, output, other, saved, premium = split
     return output, read or None, write or None, other or None, saved or None, premium or None
+
+
+def said_of(rows: Sequence[Row]) -> dict[str, tuple[Any, ...]]:
+    """Return rows by column, without the columns of which none of them has anything.
+
+    Each column takes an insert as long as the next one, and a batch has nothing of several.
+    """
+    columns = zip(ENTRY_COLUMNS, zip(*rows, strict=True), strict=True)
+    return {name: values for name, values in columns if any(values) or values.count(None) < len(values)}
 
 
 def record_of(row: RowMapping) -> UsageRecord:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from spanledger_exporter.ledger.rows import Row
+from spanledger_exporter.ledger.rows import Row, said_of
 from spanledger_exporter.ledger.schema import ENTRY_COLUMNS
 from spanledger_exporter.records import Key
 
@@ -55,9 +55,7 @@ class SqliteEntries:
 
 
 def _insert(connection: Connection, rows: Sequence[Row]) -> list[int | None]:
-    # Each column costs as much as the next one, and of some no row has anything: those are left out.
-    columns = dict(zip(ENTRY_COLUMNS, zip(*rows, strict=True), strict=True))
-    said = {name: values for name, values in columns.items() if any(values) or values.count(None) < len(values)}
+    said = said_of(rows)
     values = tuple(chain.from_iterable(zip(*said.values(), strict=True)))
     places = f"({','.join('?' * len(said))})"
     into = f"INSERT INTO ledger_entries ({','.join(said)}) VALUES "
