@@ -303,7 +303,7 @@ def _dropped() -> Panel:
     series = counted("spanledger_folded_series_total", "instance, metric", window="1h", function="increase")
     letters, calls, limits = (
         counted(f"spanledger_{name}_total", window="1h", function="increase")
-        for name in ("dead_letters_dropped", "histogram_folded_calls", "rate_limits_unshown")
+        for name in ("dead_letters_dropped", "folded_observations", "rate_limits_unshown")
     )
     return lines(
         "Beyond a limit",

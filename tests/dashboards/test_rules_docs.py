@@ -77,8 +77,9 @@ def test_every_metric_that_the_rules_ask_for_is_exposed(kind: str) -> None:
 def test_every_label_that_the_rules_ask_for_is_of_their_metrics(kind: str) -> None:
     for rule in rules_of(kind):
         own = OF_EVERY_SERIES.union(*(exposed()[name] for name in asked(rule)))
-        if ":" in rule["expr"]:  # what is recorded has the labels that its name begins with
-            own |= {"budget", "group"} if "budget_group:" in rule["expr"] else {"service", "environment"}
+        own |= set(re.findall(r'label_replace\(.*?, "(\w+)", "\$1"', rule["expr"]))  # what a rule makes itself
+        for level in re.findall(r"\b([a-z_]+):genai_", rule["expr"]):  # what is recorded has the labels of its level
+            own |= set(level.split("_"))
         grouped = re.findall(r"\b(?:by|on) \(([^)]*)\)", rule["expr"])
         labels = {name.strip() for names in grouped for name in names.split(",") if name.strip()}
         assert labels <= own, rule["expr"]
