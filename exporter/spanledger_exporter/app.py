@@ -38,6 +38,8 @@ from spanledger_exporter.receiving.http_receiver import HttpReceiver
 from spanledger_exporter.receiving.pipeline import Pipeline
 from spanledger_exporter.receiving.tokens import Gate, Tokens, open_gate
 from spanledger_exporter.receiving.web import WebServer
+from spanledger_exporter.top.overview_reader import OverviewReader
+from spanledger_exporter.top.overviews import Overviews
 
 _logger = logging.getLogger(__name__)
 _REFRESH_S = 1
@@ -139,7 +141,8 @@ class App:
             stack.callback(refreshing.cancel)
         ingest.watch(in_flight_bytes=lambda: pipeline.in_flight_bytes, forgotten_plans=lambda: pipeline.forgotten_plans)
         size = config.request_bytes_max
-        pages = admin(registry, _ready(ledger, committer), gate)
+        overviews = Overviews(OverviewReader(database).read)
+        pages = admin(registry, _ready(ledger, committer), gate, [overviews.route(gate)])
         metrics = await self._serve(pages, certificates, "metrics", config.metrics)
         leases = LeaseApi(
             lessor,
