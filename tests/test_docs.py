@@ -5,6 +5,7 @@ rows of their tables, their code blocks and their links.
 """
 
 import argparse
+import dataclasses
 import re
 import shlex
 import time
@@ -40,11 +41,14 @@ from spanledger_exporter.metrics.dimensions import DEFAULT_DIMENSIONS
 from spanledger_exporter.metrics.month import Month, MonthMetrics
 from spanledger_exporter.prices import price_file
 from spanledger_exporter.prices.genai_prices_book import packaged_book
+from spanledger_exporter.top import overview, view
+from spanledger_exporter.top.documents import to_document
 from spanledger_instrumentation import attributes, environment_variables, rate_limits, used_limits
 from spanledger_instrumentation import metrics as client_metrics
 from spanledger_instrumentation.providers.hosts import PROVIDERS
 from tests.exporter.calls import priced, record
 from tests.exporter.otlp_requests import key_values
+from tests.exporter.top import samples
 from tests.servers import prometheus
 
 ROOT = Path(__file__).parent.parent
@@ -475,6 +479,26 @@ def test_every_command_that_the_docs_show_can_be_typed() -> None:
             cli.parser().parse_args(words)
         except SystemExit:
             pytest.fail(f"{page.name}: spanledger {shlex.join(words)}")
+
+
+def test_every_key_of_top_is_documented() -> None:
+    keys = [key for row in docs("top.md", "key") for key in code(row.cells["key"])]
+    assert sorted(keys) == sorted(key for key, _ in view.HELP)
+
+
+def test_every_key_of_an_overview_is_documented_with_its_bounds() -> None:
+    page = text_of(ROOT / "docs" / "top.md")
+    documented = [key for row in docs("top.md", "key of an overview") for key in code(row.cells["key of an overview"])]
+    assert documented == list(to_document(samples.overview()))
+    for part in (overview.Line, overview.Minute, overview.BudgetLine, overview.BudgetGroups, overview.Call,
+                 overview.Outlook, overview.Figures):  # fmt: skip
+        for field in dataclasses.fields(part):
+            name = re.sub("_s$", "", re.sub("_pusd$", "_usd", field.name))
+            assert f"`{name}`" in page, name
+    bounds = (overview.LINES_MAX, overview.BUDGETS_MAX, overview.CALLS_MAX)
+    assert all(f"at most {bound} of" in page for bound in bounds)
+    assert f"{overview.MINUTES} of `start`" in page
+    assert f"cut after {overview.TEXT_CHARS_MAX}" in page.replace("\n", " ")
 
 
 # -- what pages refer to -------------------------------------------------------------------------------------

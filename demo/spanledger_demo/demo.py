@@ -211,6 +211,7 @@ def _report(options: Options, performance: Performance, console: Console, *, as_
     console.print(
         f"Look on:  {shlex.join([_command(), 'report', '--ledger', options.ledger])}\n"
         f"          {shlex.join([_command(), 'budgets', '--ledger', options.ledger])}\n"
+        f"          {shlex.join([_command(), 'top', '--ledger', options.ledger])}\n"
         f"Logs and ledger are kept in {options.folder}",
         highlight=False,
         soft_wrap=True,

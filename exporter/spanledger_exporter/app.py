@@ -47,6 +47,8 @@ from spanledger_exporter.receiving.http_receiver import HttpReceiver
 from spanledger_exporter.receiving.pipeline import Pipeline
 from spanledger_exporter.receiving.tokens import Gate, Tokens, open_gate
 from spanledger_exporter.receiving.web import WebServer
+from spanledger_exporter.top.overview_reader import OverviewReader
+from spanledger_exporter.top.overviews import Overviews
 
 _logger = logging.getLogger(__name__)
 _REFRESH_S = 1
@@ -160,7 +162,10 @@ class App:
             waiting=lambda: committer.waiting,
         )
         size = config.request_bytes_max
-        pages = admin(registry, _ready(ledger, committer), gate, ScrapeMetrics(registry).scraped)
+        overviews = Overviews(OverviewReader(database).read)
+        pages = admin(
+            registry, _ready(ledger, committer), gate, [overviews.route(gate)], scraped=ScrapeMetrics(registry).scraped
+        )
         metrics = await self._serve(pages, certificates, "metrics", config.metrics)
         leases = LeaseApi(
             lessor,

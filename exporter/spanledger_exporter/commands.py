@@ -28,6 +28,7 @@ from spanledger_exporter.ledger import ledger_commands
 from spanledger_exporter.ledger.filters import REPORT_DIMENSIONS
 from spanledger_exporter.prices.prices_commands import add_price_commands
 from spanledger_exporter.receiving import dead_letter_commands, token_commands
+from spanledger_exporter.top.top_commands import add_top_command
 
 _TAIL_POLL_S = 0.5
 
@@ -39,6 +40,7 @@ def add_commands(commands: Commands) -> None:
     _add_entries(commands)
     _add_tail(commands)
     _add_explain(commands)
+    add_top_command(commands)
     add_price_commands(commands)
     add_budget_commands(commands)
     add_rules_commands(commands)

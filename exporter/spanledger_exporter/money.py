@@ -4,6 +4,7 @@ The price lists' smallest rates need ten to twelve decimals (for example 0.00362
 pico-USD holds exactly; floats appear only where Prometheus asks for them.
 """
 
+import re
 from decimal import Decimal
 
 PUSD_PER_USD = 10**12
@@ -11,6 +12,7 @@ PUSD_PER_USD = 10**12
 PUSD_PER_MICRO_USD = 10**6
 # An entry's cost lives in a signed 64-bit column: 9.2 million USD. No single call costs that; a larger figure is wrong.
 COST_PUSD_MAX = 2**63 - 1
+_USD_TEXT = re.compile(r"(-?)([0-9]{1,30})(?:\.([0-9]{1,12}))?", re.ASCII)
 
 
 def usd_text(pusd: int) -> str:
@@ -22,6 +24,20 @@ def usd_text(pusd: int) -> str:
     whole, rest = divmod(abs(pusd), PUSD_PER_USD)
     decimals = f"{rest:012d}".rstrip("0")
     return f"{sign}{whole}.{decimals}" if decimals else f"{sign}{whole}"
+
+
+def pusd_of(text: str) -> int:
+    """Return the amount that a decimal text in USD says, as `usd_text` writes it.
+
+    Raises:
+        ValueError: it says none, or one of more than twelve decimals.
+    """
+    found = _USD_TEXT.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text!r:.60} is no decimal number of USD with at most 12 decimals")
+    sign, whole, decimals = found.groups()
+    pusd = int(whole) * PUSD_PER_USD + int((decimals or "").ljust(12, "0"))
+    return -pusd if sign else pusd
 
 
 def usd_float(pusd: int) -> float:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spanledger_exporter.money import usd_float, usd_text
+from spanledger_exporter.money import pusd_of, usd_float, usd_text
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,15 @@ def test_amounts_are_shown_exactly(pusd: int, text: str) -> None:
 def test_a_text_reads_back_as_the_same_amount(pusd: int) -> None:
     assert Decimal(usd_text(pusd)).scaleb(12) == pusd or abs(pusd) >= 10**28
     assert "E" not in usd_text(pusd)
+    assert pusd_of(usd_text(pusd)) == pusd
+
+
+@pytest.mark.parametrize(
+    "text", ["", "-", ".5", "1.", "1e5", "+1", " 1", "1\n", "0x1", "٣", "1_0", "nan", "0." + "1" * 13]
+)
+def test_what_is_no_amount_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="no decimal number of USD"):
+        pusd_of(text)
 
 
 def test_the_float_for_prometheus_is_the_nearest() -> None:

@@ -4,14 +4,11 @@ Metrics read what it has in memory, and listeners are told after each look: neit
 fails is logged, counted and tried again; what was known before stays, with the time at which it was true.
 """
 
-import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
-
-from sqlalchemy import Connection
 
 from spanledger_exporter.budgets.budget import StoredBudget
 from spanledger_exporter.budgets.past import Past
@@ -137,7 +134,7 @@ class Evaluator:
 
     def _look(self) -> None:
         began, now_ns = time.monotonic(), self._clock_ns()
-        with self._view() as connection:
+        with self._database.view() as connection:
             stored = load_budgets(connection)
             states = read_states(connection, stored, now_ns, past=self._past)
             groups = read_group_counts(connection, stored, now_ns)
@@ -147,7 +144,7 @@ class Evaluator:
         self._evaluation = Evaluation(now_ns / _NS_PER_S, duration_s, stored, states, groups, self._drift)
 
     def _look_for_drift(self) -> None:
-        with self._view() as connection:
+        with self._database.view() as connection:
             found = drift(connection, load_budgets(connection), self._clock_ns())
         self._drift = {name: sums.cost_pusd for name, sums in found.items()}
         self._evaluation = self._evaluation._replace(drift=self._drift)
@@ -156,14 +153,6 @@ class Evaluator:
                 _logger.error(
                     "the counters of the budget %s differ from the entries; see `spanledger ledger check`", name
                 )
-
-    @contextlib.contextmanager
-    def _view(self) -> Generator[Connection]:
-        """Open a view of one moment, however many statements read it."""
-        with self._database.read() as connection:
-            if not self._database.is_sqlite:
-                connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-            yield connection
 
     def _run(self) -> None:
         while True:

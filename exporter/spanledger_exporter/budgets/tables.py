@@ -146,12 +146,14 @@ def bar_text(ratio: float, chars: int, *, ascii_only: bool) -> str:
 
 
 def style_of(state: BudgetState) -> str:
-    """Return a state's colour: red from the limit on, yellow from the first threshold on, else green."""
-    if state.reached(_OVER):
-        return "bold red"
-    if any(state.reached(threshold) for threshold in state.stored.budget.thresholds):
-        return "yellow"
-    return "green"
+    """Return a state's colour."""
+    warned = any(state.reached(threshold) for threshold in state.stored.budget.thresholds)
+    return style_for(over=state.reached(_OVER), warned=warned)
+
+
+def style_for(*, over: bool, warned: bool) -> str:
+    """Return the colour of what is used: red from the limit on, yellow from the first threshold on, else green."""
+    return "bold red" if over else "yellow" if warned else "green"
 
 
 def _time_left(state: BudgetState) -> str:

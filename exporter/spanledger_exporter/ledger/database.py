@@ -81,8 +81,16 @@ class Database:
 
     @contextlib.contextmanager
     def read(self) -> Generator[Connection]:
-        """Open one consistent view for reading."""
+        """Open one transaction for reading; on PostgreSQL each of its statements sees what is committed by then."""
         with _unavailable(self.name, DBAPIError), self.engine.connect() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def view(self) -> Generator[Connection]:
+        """Open a view of one moment, however many statements read it."""
+        with self.read() as connection:
+            if not self.is_sqlite:
+                connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             yield connection
 
     def wal_bytes(self) -> int:

@@ -173,7 +173,7 @@ class Reader:
                 dimensions: dict[str, Any] = dict(zip((*DIMENSIONS, "day"), row, strict=False))
                 dimensions["day"] = datetime.fromtimestamp(int(dimensions["day"]), tz=UTC).date().isoformat()
                 group = tuple(str(dimensions[name]) for name in names)
-                line = _line(group, dimensions, sums_of_row(row[len(DIMENSIONS) + 1 :]))
+                line = line_of(group, dimensions, sums_of_row(row[len(DIMENSIONS) + 1 :]))
                 lines[group] = joined(lines[group], line) if group in lines else line
         return sorted(lines.values(), key=lambda line: (-line.sums.cost_pusd, line.group))
 
@@ -197,7 +197,8 @@ class Reader:
             page = query.where(beyond(rows[-1]))
 
 
-def _line(group: tuple[str, ...], dimensions: Mapping[str, Any], sums: Sums) -> ReportLine:
+def line_of(group: tuple[str, ...], dimensions: Mapping[str, Any], sums: Sums) -> ReportLine:
+    """Return the sums of one cell's calls; its outcome and statuses say which of them are what."""
     return ReportLine(
         group,
         sums,

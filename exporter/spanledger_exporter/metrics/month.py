@@ -18,9 +18,8 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from sqlalchemy import Connection, func, select
 
-from spanledger_exporter.budgets.days import ahead_of, days_before, stretches, today_of
-from spanledger_exporter.budgets.forecast import Forecast, Stretch, expect, forecast
-from spanledger_exporter.budgets.periods import Period
+from spanledger_exporter.budgets.forecast import Forecast
+from spanledger_exporter.budgets.month import OUTLOOK_DAYS, month_of, outlook
 from spanledger_exporter.errors import UnavailableError
 from spanledger_exporter.ledger.cells import Cell
 from spanledger_exporter.ledger.database import Database
@@ -34,9 +33,7 @@ _DAY_S: Final = 86_400
 _INTERVAL_S: Final = 60
 _KEPT_S: Final = 3600
 _FRESH_DAYS: Final = 2
-_HISTORY_DAYS: Final = 42
 _REST_PARTS: Final = 9
-_MONTH: Final = Period(kind="month", timezone="UTC")
 _QUANTILES: Final = (("0.1", "low"), ("0.5", "middle"), ("0.9", "high"))
 
 Days = Mapping[int, Mapping[int, int]]
@@ -46,8 +43,8 @@ Days = Mapping[int, Mapping[int, int]]
 class Month(NamedTuple):
     """What the current month has cost: by the values of the dimensions, and what it is likely to come to in all.
 
-    Units: `at_s` Unix seconds, 0 before the first look; amounts pico-USD. `outlook` is `None` where nothing was ever
-    spent.
+    Units: `at_s` Unix seconds, 0 before the first look; amounts pico-USD. `outlook` is `None` before the first day of
+    spending is over.
     """
 
     at_s: float = 0.0
@@ -75,22 +72,21 @@ class MonthReader:
         Raises: `UnavailableError` when the database does not answer.
         """
         days = self._days(now_s)
-        bounds = _MONTH.bounds(now_s)
-        assert bounds is not None, "every moment lies in a month"
+        bounds = month_of(now_s)
         by_cell: dict[int, int] = {}
         for day_s, amounts in days.items():
             if bounds.start_s <= day_s < bounds.end_s:
                 for number, amount in amounts.items():
                     by_cell[number] = by_cell.get(number, 0) + amount
         totals = {day_s: sum(amounts.values()) for day_s, amounts in days.items()}
-        return Month(now_s, self._by_dimensions(by_cell), _outlook(totals, sum(by_cell.values()), now_s))
+        return Month(now_s, self._by_dimensions(by_cell), outlook(totals, now_s))
 
     def _days(self, now_s: int) -> Days:
         today_s = now_s // _DAY_S * _DAY_S
         fresh_s = today_s - _FRESH_DAYS * _DAY_S
         with self._database.read() as connection:
             if fresh_s != self._old_until_s or not 0 <= now_s - self._old_read_s < _KEPT_S:
-                self._old = _read(connection, today_s - _HISTORY_DAYS * _DAY_S, fresh_s)
+                self._old = _read(connection, today_s - OUTLOOK_DAYS * _DAY_S, fresh_s)
                 self._old_until_s, self._old_read_s = fresh_s, now_s
             fresh = _read(connection, fresh_s, 2**62)
             asked = {number for amounts in (*self._old.values(), *fresh.values()) for number in amounts}
@@ -211,15 +207,3 @@ def _read(connection: Connection, since_s: int, until_s: int) -> dict[int, dict[
     for day_s, number, micro_usd, rest_pusd in connection.execute(query):
         found.setdefault(int(day_s), {})[number] = int(micro_usd) * PUSD_PER_MICRO_USD + int(rest_pusd)
     return found
-
-
-def _outlook(totals: Mapping[int, int], spent: int, now_s: int) -> Forecast | None:
-    """Return what the month is likely to come to, by the methods of budgets."""
-    day = today_of("UTC", now_s)
-    history = stretches(days_before("UTC", day.start_s, _HISTORY_DAYS), totals)
-    expected = expect(history, Stretch(day.start_s, now_s, totals.get(day.start_s, 0), day.weekday))
-    bounds = _MONTH.bounds(now_s)
-    assert bounds is not None, "every moment lies in a month"
-    if not spent and not expected.level:
-        return None
-    return forecast(spent, expected, ahead_of(_MONTH, bounds, now_s))

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
@@ -19,20 +19,22 @@ def admin(
     registry: CollectorRegistry,
     ping: Callable[[], None],
     gate: Gate,
+    beside: Sequence[Route] = (),
+    *,
     scraped: Callable[[float], None] = lambda _seconds: None,
 ) -> Starlette:
-    """Return the ASGI application; `ping` raises `UnavailableError` while the ledger does not answer.
+    """Return the ASGI application, with what else is to be found on its port.
 
-    `scraped` is told how many seconds each page of metrics took to make; it shows on the next one.
-    The two that only say how the exporter is ask for no token: what keeps it running seldom has one.
+    `ping` raises `UnavailableError` while the ledger does not answer. `scraped` is told how many seconds each page of
+    metrics took to make; it shows on the next one. The two that only say how the exporter is ask for no token: what
+    keeps it running seldom has one.
     """
 
     def metrics(request: Request) -> Response:
         try:
             gate(request.headers.get("authorization"), "read")
         except DeniedError as exc:
-            headers = {} if exc.known else {"www-authenticate": "Bearer"}
-            return PlainTextResponse(f"{exc}\n", 403 if exc.known else 401, headers)
+            return denied(exc)
         started_s = time.perf_counter()
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
         page = encode(registry)
@@ -50,5 +52,11 @@ def admin(
         return PlainTextResponse("ready\n")
 
     return Starlette(
-        routes=[Route("/metrics", metrics), Route("/healthz", healthz), Route("/readyz", readyz)],
+        routes=[Route("/metrics", metrics), Route("/healthz", healthz), Route("/readyz", readyz), *beside],
     )
+
+
+def denied(error: DeniedError) -> Response:
+    """Return the answer to whoever may not read this."""
+    headers = {} if error.known else {"www-authenticate": "Bearer"}
+    return PlainTextResponse(f"{error}\n", 403 if error.known else 401, headers)

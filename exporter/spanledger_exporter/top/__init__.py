@@ -1,0 +1,1 @@
+"""`spanledger top`: what is being spent right now, for a terminal."""
