@@ -135,7 +135,9 @@ class App:
         )
         stack.push_async_callback(asyncio.to_thread, committer.close, config.shutdown_grace_s)
         watcher = MaintenanceMetrics(registry, database.wal_bytes)
-        maintenance = Maintenance(database, watcher, retention_days=config.retention_days)
+        maintenance = Maintenance(
+            database, watcher, retention_days=config.retention_days, keep_days=config.budgets_keep_days
+        )
         stack.push_async_callback(asyncio.to_thread, maintenance.close, config.shutdown_grace_s)
         maintenance.start()
         self._month(registry, database)

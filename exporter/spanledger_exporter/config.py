@@ -60,6 +60,7 @@ class Config:
     prices_file: str
     prices_poll_s: int
     budgets_file: str
+    budgets_keep_days: int
     evaluation_s: int
     notify_urls: tuple[str, ...] = field(repr=False)  # nearly all of such a URL is secret
     notify_urls_file: Path | None
@@ -245,6 +246,13 @@ SETTINGS = (
         "seconds between looks for a new price book and for changes of prices.file",
     ),
     Setting("budgets_file", "budgets.file", str, _always(""), "TOML file of budgets"),
+    Setting(
+        "budgets_keep_days",
+        "budgets.keep_days",
+        _whole(70, 36_500),
+        _always("400"),
+        "days after its end for which it is kept what budgets counted in a period",
+    ),
     Setting(
         "evaluation_s",
         "budgets.evaluation_s",

@@ -3,12 +3,15 @@
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
-from sqlalchemy import Connection, Table, func, select
+from sqlalchemy import ColumnElement, Connection, Table, func, select
 
 from spanledger_exporter.budgets.charges import Place, Sum
 from spanledger_exporter.ledger.insert import add_sums
 from spanledger_exporter.ledger.schema import BUDGET_SUMS, budget_counters, budget_days
 from spanledger_exporter.money import PUSD_PER_MICRO_USD
+
+EARLIER_S: Final = 0
+"""The day under which those are summed that are not kept any more (keeping.py)."""
 
 
 class Row(NamedTuple):
@@ -57,9 +60,14 @@ def add(connection: Connection, table: Table, moves: Mapping[Row, Sum]) -> None:
         add_sums(connection, table, _KEYS[table.name], columns)
 
 
+def time_of(table: Table) -> ColumnElement[int]:
+    """Return the column that says when a row begins."""
+    return table.c[_KEYS[table.name][1]]
+
+
 def read(connection: Connection, table: Table, budget_id: int, since_s: int) -> dict[Row, Sum]:
     """Return the rows of a budget's counters or days from a time on."""
-    time_s = table.c[_KEYS[table.name][1]]
+    time_s = time_of(table)
     query = select(table.c.budget_id, time_s, table.c.group_key, *(table.c[name] for name in BUDGET_SUMS))
     rows = connection.execute(query.where(table.c.budget_id == budget_id, time_s >= since_s))
     return {Row(number, at_s, group_key): sum_of(sums) for number, at_s, group_key, *sums in map(tuple, rows)}

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple, cast
 from sqlalchemy import Connection, delete, insert, select, update
 
 from spanledger_exporter.budgets.budget import BUDGETS_MAX, Budget, Source, StoredBudget
+from spanledger_exporter.budgets.counters import EARLIER_S
 from spanledger_exporter.budgets.document import from_json, to_json
 from spanledger_exporter.budgets.rebuilding import rebuild
 from spanledger_exporter.budgets.recounting import counted_from
@@ -200,6 +201,8 @@ def _store(
     if kept is not None and before is not None and _places(before) == _places(budget):
         # Another rollover may ask for one more period.
         same = _sums(before) == _sums(budget) and since_s >= kept.counted_from_s
+        if since_s < kept.counted_from_s:  # days that went before come again
+            _forget_earlier(connection, kept.budget_id)
         since_s = min(since_s, kept.counted_from_s)
         values = {**row, "counted_from_s": since_s}
         connection.execute(update(budgets).where(budgets.c.budget_id == kept.budget_id).values(values))
@@ -227,6 +230,11 @@ def _sums(budget: Budget) -> tuple[object, ...]:
     if budget.on_unpriced != "rate":
         return ()
     return budget.input_rate_pusd, budget.output_rate_pusd
+
+
+def _forget_earlier(connection: Connection, budget_id: int) -> None:
+    here = budget_days.c
+    connection.execute(delete(budget_days).where(here.budget_id == budget_id, here.day_s == EARLIER_S))
 
 
 def _delete(connection: Connection, budget_id: int) -> None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from spanledger_exporter.budgets.keeping import KEEP_DAYS, keep
 from spanledger_exporter.ledger.database import Database
 from spanledger_exporter.ledger.postgresql_entries import PostgresqlEntries
 from spanledger_exporter.ledger.repeats import closed_hour, repeats_of_hour
@@ -22,7 +23,7 @@ INTERVAL_S: Final = 3600
 _DAY_NS: Final = 86_400 * 10**9
 _HOURS_CAUGHT_UP_MAX: Final = 24
 _PAUSE_S_MAX: Final = 5.0
-TASKS: Final = ("prepare", "minutes", "expire", "repeats")
+TASKS: Final = ("prepare", "minutes", "expire", "budgets", "repeats")
 
 
 class Watcher(Protocol):
@@ -44,7 +45,7 @@ class Watcher(Protocol):
 class Maintenance:
     """Keeps one ledger in order, every hour until it is closed; the first time at once.
 
-    Units: `retention_days` days, 0 to keep entries for ever.
+    Units: `retention_days` days, 0 to keep entries for ever; `keep_days` days that what budgets counted is kept.
     """
 
     def __init__(
@@ -53,12 +54,14 @@ class Maintenance:
         watcher: Watcher,
         *,
         retention_days: int,
+        keep_days: int = KEEP_DAYS,
         interval_s: float = INTERVAL_S,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._database = database
         self._watcher = watcher
         self._retention_days = retention_days
+        self._keep_days = keep_days
         self._interval_s = interval_s
         self._clock_ns = clock_ns
         self._checked_hour: int | None = None
@@ -77,7 +80,7 @@ class Maintenance:
 
     def run_once(self) -> None:
         """Do every task once; one that fails keeps no other from its turn."""
-        tasks = (self._prepare, self._minutes, self._expire, self._repeats)
+        tasks = (self._prepare, self._minutes, self._expire, self._budgets, self._repeats)
         for name, task in zip(TASKS, tasks, strict=True):
             if self._closing.is_set():
                 return
@@ -110,6 +113,9 @@ class Maintenance:
             before_ns = self._clock_ns() - self._retention_days * _DAY_NS
             done = expire(self._database, before_ns, between=self._pause)
             self._watcher.expired(done.entries)
+
+    def _budgets(self) -> None:
+        keep(self._database, self._clock_ns(), self._keep_days, between=self._pause)
 
     def _pause(self, duration_s: float) -> None:
         if self._closing.wait(min(duration_s, _PAUSE_S_MAX)):

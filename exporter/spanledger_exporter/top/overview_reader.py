@@ -9,7 +9,6 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Table, func, select
 
-from spanledger_exporter.budgets.budget import MICRO_USD_PER_USD
 from spanledger_exporter.budgets.month import OUTLOOK_DAYS, month_of, outlook
 from spanledger_exporter.budgets.past import Past
 from spanledger_exporter.ledger.cells import Cell
@@ -17,7 +16,7 @@ from spanledger_exporter.ledger.database import Database
 from spanledger_exporter.ledger.reader import line_of
 from spanledger_exporter.ledger.rollups import Sums
 from spanledger_exporter.ledger.schema import DIMENSIONS, cells, entries, rollup_hours, rollup_minutes
-from spanledger_exporter.money import PUSD_PER_USD
+from spanledger_exporter.money import PUSD_PER_MICRO_USD
 from spanledger_exporter.top.budget_lines import read_budgets
 from spanledger_exporter.top.overview import (
     BUDGETS_MAX,
@@ -37,7 +36,7 @@ from spanledger_exporter.top.overview import (
 
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
 _NS_PER_S, _NS_PER_MS = 10**9, 10**6
-_PUSD_PER_MICRO_USD: Final = PUSD_PER_USD // MICRO_USD_PER_USD
+
 _WINDOW_MINUTES: Final[Mapping[Window, int]] = {"15m": 15, "1h": 60, "24h": 24 * 60}
 _STATUSES: Final[tuple[str, ...]] = ("outcome", "usage_status", "price_status")
 _SUMMED: Final = ("calls", "input_tokens", "output_tokens", "cost_micro_usd", "cost_rest_pusd")
@@ -170,7 +169,7 @@ def _within(stretch: _Stretch) -> tuple[ColumnElement[bool], ...]:
 def _figures_of(statuses: Mapping[str, Any], summed: Iterable[Any]) -> Figures:
     """Return what calls of one outcome and status add up to, from the sums of `_SUMMED`."""
     calls, input_tokens, output_tokens, micro_usd, rest_pusd = (int(each) for each in summed)  # decimals in PostgreSQL
-    cost_pusd = micro_usd * _PUSD_PER_MICRO_USD + rest_pusd
+    cost_pusd = micro_usd * PUSD_PER_MICRO_USD + rest_pusd
     line = line_of((), statuses, Sums(calls=calls))
     return Figures(
         calls=calls,
@@ -210,7 +209,7 @@ def _days(connection: Connection, now_s: int) -> dict[int, int]:
     found: dict[int, int] = {}
     for hour_s, micro_usd, rest_pusd in connection.execute(query):
         day_s = hour_s // _DAY_S * _DAY_S
-        found[day_s] = found.get(day_s, 0) + int(micro_usd) * _PUSD_PER_MICRO_USD + int(rest_pusd)
+        found[day_s] = found.get(day_s, 0) + int(micro_usd) * PUSD_PER_MICRO_USD + int(rest_pusd)
     return found
 
 

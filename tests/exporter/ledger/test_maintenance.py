@@ -9,11 +9,13 @@ import pytest
 from prometheus_client import CollectorRegistry
 from sqlalchemy import text
 
+from spanledger_exporter.budgets.shelf import BudgetShelf
 from spanledger_exporter.ledger.database import Database, open_database
 from spanledger_exporter.ledger.maintenance import TASKS, Maintenance
 from spanledger_exporter.ledger.repeats import closed_hour
 from spanledger_exporter.metrics.metrics import MaintenanceMetrics
 from spanledger_exporter.prices.price_book import PriceBook
+from tests.exporter.budgets.counted import declared
 from tests.exporter.calls import priced
 from tests.exporter.ledgers import DAY_NS, HOUR_NS, NOW_NS, count, daily, rows, total, writer
 from tests.exporter.otlp_requests import END_NS
@@ -66,6 +68,17 @@ def test_old_entries_and_old_minutes_go_and_sums_stay(
     clock.now_ns += DAY_NS + HOUR_NS
     maintenance.run_once()
     assert (count(database, "entries"), count(database, "rollup_minutes"), total(ledger)) == (28, 0, before)
+
+
+def test_what_budgets_counted_goes_after_its_own_time(
+    database: Database, registry: CollectorRegistry, book: PriceBook
+) -> None:
+    BudgetShelf(database, clock_ns=lambda: NOW_NS - 100 * DAY_NS).set(declared(period="day"), "test")
+    writer(database, book).append(daily(book, range(100)))
+    watcher = MaintenanceMetrics(registry, lambda: 0)
+    Maintenance(database, watcher, retention_days=0, keep_days=70, clock_ns=lambda: NOW_NS).run_once()
+    assert runs(registry, "ok") == dict.fromkeys(TASKS, 1)
+    assert (count(database, "entries"), count(database, "budget_counters")) == (100, 70)
 
 
 def test_without_retention_nothing_is_deleted(database: Database, registry: CollectorRegistry, book: PriceBook) -> None:
