@@ -63,7 +63,7 @@ DELETED = "DELETE FROM ledger_entries WHERE entry_id = 1"
         ("UPDATE rollup_hours SET cost_rest_pusd = cost_rest_pusd - 1 WHERE hour_s = 1794999600 AND cell_id = 1",
          {"sums_of_an_hour", "sums_in_all"}, "by cost_pusd -1"),
         ("UPDATE rollup_hours SET cache_saved_micro_usd = 9 WHERE hour_s = 1794999600 AND cell_id = 1",
-         {"sums_of_an_hour", "sums_in_all"}, "by cache_saved_pusd +9000000"),
+         {"sums_of_an_hour", "sums_in_all"}, "by cache_saved_pusd +6000000"),
         ("UPDATE rollup_totals SET cost_output_rest_pusd = cost_output_rest_pusd + 3 WHERE cell_id = 1",
          {"sums_in_all"}, "cell 1: the sums differ from those of its hours by cost_output_pusd +3"),
         ("DELETE FROM rollup_totals WHERE cell_id = 1", {"sums_in_all"}, "by calls -1"),
