@@ -140,6 +140,14 @@ def test_a_model_of_one_s_own_at_no_price_is_free(layered: PriceBook) -> None:
     assert priced(layered, "openai", "our-own-mini").status == "free"
 
 
+def test_a_cache_that_costs_more_to_read_and_less_to_write_neither_saves_nor_adds(book: PriceBook) -> None:
+    rates = {"input_mtok": "2", "output_mtok": "5", "cache_read_mtok": "3", "cache_write_mtok": "1"}
+    odd = {"name": "odd", "provider": "openai", "match": ["odd"], "prices": [{"prices": rates}], "variants": []}
+    usage = Usage(10, 1, cache_read_tokens=4, cache_write_tokens=5)
+    found = priced(book.with_layers({"models": [odd]}), "openai", "odd", usage=usage)
+    assert found.split == tuple(count * 10**6 for count in (2, 12, 5, 5, 0, 0, 0))
+
+
 def test_the_book_s_id_covers_its_layers_and_no_layers_leave_it_as_it_was(book: PriceBook, layered: PriceBook) -> None:
     assert layered.book_id != book.book_id
     assert book.with_layers({}).book_id == layered.with_layers({}).book_id == book.book_id

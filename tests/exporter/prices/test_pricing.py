@@ -4,13 +4,16 @@ The expected amounts are products of the list prices that genai-prices 0.2.3 giv
 """
 
 from datetime import UTC, datetime
+from fractions import Fraction
 from typing import Any
 
 import pytest
 
 from spanledger_exporter.money import usd_text
+from spanledger_exporter.prices.lines import Line, split_of
 from spanledger_exporter.prices.price_book import PriceBook
 from spanledger_exporter.prices.pricing import price
+from spanledger_exporter.prices.rates import Rate
 from spanledger_exporter.records import NO_COST, Price, Usage, UsageRecord
 from tests.exporter.calls import record
 
@@ -326,6 +329,21 @@ def test_a_cost_is_split_by_what_it_is_for(
     found = price(call(provider, model, usage), book)
     assert found.split == expected, what
     assert sum(expected[:5]) == found.cost_pusd
+
+
+def test_parts_of_a_line_that_is_rounded_add_up_to_it() -> None:
+    """At half a pico-USD each, three reads and three writes on the line of input would be two and two of three."""
+    half = Fraction(1, 2)
+    line = Line("input_tokens", 6, "input_mtok", half, 3)
+    usage = Usage(6, cache_read_tokens=3, cache_write_tokens=3)
+    assert split_of([line], usage, {"input_mtok": Rate(half)}) == (0, 2, 1, 0, 0, 0, 0)
+
+
+def test_cached_tokens_on_another_line_than_that_of_input_are_not_taken_from_it() -> None:
+    audio = Line("input_audio_tokens", 90, "input_audio_mtok", 7, 630)
+    plain = Line("input_tokens", 10, "input_mtok", 2, 20)
+    usage = Usage(100, input_audio_tokens=90, cache_read_tokens=40)
+    assert split_of([plain, audio], usage, {}) == (630, 20, 0, 0, 0, 0, 0)
 
 
 def test_moderation_is_free_where_the_provider_says_so(book: PriceBook) -> None:
