@@ -1,12 +1,15 @@
 # The exporter in a container, with PostgreSQL's client and the notifier: `docker build -t spanledger .`
 FROM python:3.13.1-slim-bookworm AS build
 WORKDIR /src
-COPY pyproject.toml README.md LICENSE otel-collector.yaml ./
+# What is installed is what uv.lock says: two images of one commit are the same.
+RUN pip install --no-cache-dir uv==0.13.9
+ENV UV_PROJECT_ENVIRONMENT=/venv UV_COMPILE_BYTECODE=1 UV_PYTHON_DOWNLOADS=never
+COPY pyproject.toml uv.lock README.md LICENSE otel-collector.yaml ./
 COPY instrumentation instrumentation
 COPY exporter exporter
 COPY demo demo
 COPY dashboards dashboards
-RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir '/src[exporter,postgres,notify]'
+RUN uv sync --frozen --no-dev --no-editable --extra exporter --extra postgres --extra notify
 
 FROM python:3.13.1-slim-bookworm
 RUN useradd --system --uid 10001 --create-home --home-dir /var/lib/spanledger spanledger

@@ -118,7 +118,8 @@ def test_the_dockerfile_copies_what_there_is_and_starts_the_exporter() -> None:
     included += project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
     copied = re.findall(r"[\w.-]+", " ".join(re.findall(r"^COPY (?!--from)(.*)$", DOCKERFILE, flags=re.MULTILINE)))
     assert {Path(name).parts[0] for name in included} <= set(copied)
-    (extras,) = re.findall(r"/src\[([\w,]+)\]", DOCKERFILE)
-    assert set(extras.split(",")) <= project["project"]["optional-dependencies"].keys()
+    extras = re.findall(r"--extra (\w+)", DOCKERFILE)
+    assert set(extras) >= {"exporter", "postgres"}
+    assert set(extras) <= project["project"]["optional-dependencies"].keys()
     (command,) = re.findall(r"^CMD (\[.*\])$", DOCKERFILE, flags=re.MULTILINE)
     cli.parser().parse_args(yaml.safe_load(command))

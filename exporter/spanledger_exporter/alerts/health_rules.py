@@ -278,12 +278,12 @@ def _settings() -> _Rules:
         ),
         Alert(
             name="SpanledgerLabelsFolded",
-            expr="max(spanledger_folded_calls) > 0",
+            expr="max(spanledger_folded_calls) > 0 or max(spanledger_folded_series_total) > 0",
             severity="info",
             hold="5m",
-            summary="{{ $value | humanize }} calls have no labels of their own in the metrics",
-            description="There are more combinations of labels than ledger.cells_max; what is more is __other__. The "
-            "sums and the ledger are right.",
+            summary="{{ $value | humanize }} calls or series have no labels of their own in the metrics",
+            description="There are more combinations than ledger.cells_max or metrics.series_max; what is more is "
+            "__other__. The sums and the ledger are right.",
             dashboard="exporter",
         ),
     )

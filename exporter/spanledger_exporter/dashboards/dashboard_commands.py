@@ -39,6 +39,7 @@ def add_dashboard_commands(commands: Commands) -> None:
 
 
 def _install(arguments: argparse.Namespace) -> int:
+    from spanledger_exporter.budgets.texts import printable
     from spanledger_exporter.dashboards.files import dashboards
     from spanledger_exporter.dashboards.grafana import Grafana
 
@@ -51,7 +52,7 @@ def _install(arguments: argparse.Namespace) -> int:
     failed = 0
     for name, content in dashboards().items():
         try:
-            sys.stdout.write(f"{grafana.put(json.loads(content), folder)}\n")
+            sys.stdout.write(f"{printable(grafana.put(json.loads(content), folder))}\n")
         except RejectedError as exc:  # of this one; the others may be taken
             sys.stderr.write(f"spanledger: {name}: {exc}\n")
             failed += 1

@@ -19,8 +19,8 @@ def files() -> dict[str, bytes]:
 
     Raises: RejectedError where neither the package nor a checkout has them.
     """
-    # In a checkout the package is beside them, in a wheel they are in it.
-    for top in (Path(__file__).parents[3] / "dashboards", Path(__file__).parent):
+    # In a wheel they are in the package, in a checkout beside it. First in it: what is beside it may be anybody's.
+    for top in (Path(__file__).parent, Path(__file__).parents[3] / "dashboards"):
         found = {path.relative_to(top).as_posix(): path.read_bytes() for path in _paths(top)}
         if found:
             return found
@@ -28,7 +28,7 @@ def files() -> dict[str, bytes]:
 
 
 def export(folder: Path, *, force: bool) -> dict[Path, Result]:
-    """Write the files, all or none, and return what became of each.
+    """Write the files, none where one of them may not be replaced, and return what became of each.
 
     Raises: RejectedError where a file differs and `force` does not say that it may be replaced, or cannot be written.
     """

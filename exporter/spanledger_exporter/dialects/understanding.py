@@ -6,6 +6,7 @@ Whatever is not exactly as a remembered one takes the long way, and comes to the
 (tests/exporter/dialects/test_understanding.py holds the two ways against each other).
 """
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import count as counter
@@ -39,6 +40,8 @@ _LIKE_EACH_OTHER_MAX = 8  # patterns that differ only in what is not shared
 _ATTRIBUTES_MAX = 256
 
 _OWN = OWN_ATTRIBUTES | ANSWER_ATTRIBUTES | RATE_LIMIT_ATTRIBUTES
+_LIMIT_MARK = b"spanledger.rate_limit."
+_LIMIT_BYTES_MAX = 128
 _HEADS = {keyvalues.head(name): name for name in _OWN}
 _WANTED_KEYS = frozenset(name.encode() for name in SHARED_ATTRIBUTES | _OWN)
 
@@ -208,9 +211,15 @@ class _Said(NamedTuple):
 
 
 def _limits(raws: Raws) -> tuple[bytes, ...]:
-    """Return what is about rate limits, told by how it begins: as the quick way does, nothing of it is read."""
-    named = ((_HEADS.get(raw[: raw[1] + 3]), raw) for raw in raws if keyvalues.begins_with_key(raw))
-    return tuple({name: raw for name, raw in named if name in RATE_LIMIT_ATTRIBUTES}.values())
+    """Return what is about rate limits, in whichever order: the OpenTelemetry Collector writes values before keys."""
+    found: dict[str, bytes] = {}
+    for raw in raws:
+        if _LIMIT_MARK in raw and len(raw) <= _LIMIT_BYTES_MAX:
+            with contextlib.suppress(DecodeError, ValueError):
+                name, _ = keyvalues.read(raw)
+                if name in RATE_LIMIT_ATTRIBUTES:
+                    found[name] = raw
+    return tuple(found.values())
 
 
 def _pattern(raws: Raws, shared: frozenset[bytes], plan: Plan | None) -> _Pattern:

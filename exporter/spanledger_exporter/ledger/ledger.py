@@ -33,7 +33,7 @@ from spanledger_exporter.ledger.schema import (
     reports,
 )
 from spanledger_exporter.ledger.sqlite_entries import SqliteEntries
-from spanledger_exporter.ledger.state import count_commit, floor_ns, revision
+from spanledger_exporter.ledger.state import count_commit, floor_ns, revision, take_turns
 from spanledger_exporter.ledger.window import Mark, Window, mark_of
 from spanledger_exporter.metrics.spend import Marks
 from spanledger_exporter.money import usd_text
@@ -268,9 +268,15 @@ class Ledger:
         return Adjusted(changed, moved)
 
     def hold_counters(self, marks: Marks) -> None:
-        """Keep how far counters are held, for the next start."""
-        rows = [{"series": json.dumps(series), "value": str(value)} for series, value in marks.items()]
+        """Keep how far counters are held, for the next start; of what several exporters hold, the farthest."""
         with self._database.write() as connection:
+            take_turns(connection)
+            kept = {row.series: row.value for row in connection.execute(select(counter_marks))}
+            told = {json.dumps(series): value for series, value in marks.items()}
+            rows = [
+                {"series": series, "value": str(max(value, int(kept.get(series, value))))}
+                for series, value in sorted(told.items())
+            ]
             insert_or_replace(connection, counter_marks, ("series",), rows)
 
     def held_counters(self) -> Marks:

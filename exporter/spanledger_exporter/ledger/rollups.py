@@ -194,9 +194,9 @@ def unreported(usage_status: str, price_status: str) -> bool:
 
 
 def read_totals(connection: Connection) -> dict[Cell, Sums]:
-    """Return what each cell adds up to since the ledger began."""
+    """Return what each cell adds up to since the ledger began, the cells in the order in which they came to be."""
     columns = (*(cells.c[name] for name in DIMENSIONS), *(rollup_totals.c[name] for name in ROLLUP_SUMS))
-    rows = connection.execute(select(*columns).join_from(rollup_totals, cells))
+    rows = connection.execute(select(*columns).join_from(rollup_totals, cells).order_by(cells.c.cell_id))
     found = {Cell(*row[: len(DIMENSIONS)]): sums_of_row(row[len(DIMENSIONS) :]) for row in rows}
     return {cell: sums for cell, sums in found.items() if any(sums)}
 

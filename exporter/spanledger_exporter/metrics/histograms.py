@@ -8,6 +8,7 @@ Source: OpenMetrics 1.0, "Exemplars".
 """
 
 import threading
+import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
@@ -118,25 +119,28 @@ class CallMetrics(Collector):
     def observe(self, calls: Sequence[PricedRecord], cells: Sequence[Cell]) -> None:
         """Add new entries under the labels of their cells; a call that ends before it starts has no duration."""
         sets = self._sets
+        now_ns = time.time_ns()
         with self._lock:
             for (record, price, _), cell in zip(calls, cells, strict=True):
                 labels = _labels_of(cell)
                 duration, first_chunk, speed, cost = sets.get(labels) or self._new(labels)
                 # By position: a name takes longer, and every call comes through here.
                 end_ns, _, trace_id, start_ns = record[:4]
+                # A clock that is ahead must not make its call the newest for as long as it is.
+                at_ns = end_ns if end_ns < now_ns else now_ns
                 first_ns = record[12]
                 if start_ns and start_ns <= end_ns:
                     ns = end_ns - start_ns
-                    duration.add(bisect_left(_NS, ns), ns, trace_id, end_ns)
+                    duration.add(bisect_left(_NS, ns), ns, trace_id, at_ns)
                 if first_ns is not None:
-                    first_chunk.add(bisect_left(_NS, first_ns), first_ns, trace_id, end_ns)
+                    first_chunk.add(bisect_left(_NS, first_ns), first_ns, trace_id, at_ns)
                     tokens, rest_ns = record[7][1], end_ns - start_ns - first_ns
                     if tokens and start_ns and rest_ns >= _NS_MIN and record[6] == "reported":
                         per_s = tokens * 1e9 / rest_ns
-                        speed.add(bisect_left(_TOKENS_PER_SECOND, per_s), per_s, trace_id, end_ns)
+                        speed.add(bisect_left(_TOKENS_PER_SECOND, per_s), per_s, trace_id, at_ns)
                 pusd = price[1]
                 if pusd is not None and price[0] == "priced":
-                    cost.add(bisect_left(_PUSD, pusd), pusd, trace_id, end_ns)
+                    cost.add(bisect_left(_PUSD, pusd), pusd, trace_id, at_ns)
 
     def _new(self, labels: tuple[str, str, str]) -> _Set:
         if len(self._sets) >= self._label_sets_max:

@@ -206,6 +206,7 @@ class LedgerMetrics:
         )
         registry.register(_FoldedSeries(lambda: self._spend.folded))
         self._hold = hold
+        self._unkept: dict[tuple[str, tuple[str, ...]], int] = {}
         self._calls = CallMetrics(registry)
         gauge = Gauge(
             "spanledger_folded_calls",
@@ -281,8 +282,10 @@ class LedgerMetrics:
 
     def moved(self, sums: Mapping[Cell, Sums]) -> None:
         """Move the spend by what the cells were moved by."""
-        if fallen := self._spend.add(sums):
-            self._hold(fallen)
+        self._unkept |= self._spend.add(sums)
+        if self._unkept:
+            self._hold(self._unkept)  # what could not be kept is tried again with the next commit
+            self._unkept = {}
 
 
 class _FoldedSeries(Collector):

@@ -155,6 +155,8 @@ class MonthMetrics(Collector):
     def collect(self) -> Iterable[Metric]:
         """Return the gauges as of the last look."""
         month = self._month
+        if month.at_s and month_of(int(month.at_s)) != month_of(int(self._clock_s())):
+            month = Month(month.at_s)  # what is known is of a month that is over
         spent, outlook, looked = _families(self._names)
         for labels, amount in month.spent.items():
             spent.add_metric(labels, usd_float(amount))

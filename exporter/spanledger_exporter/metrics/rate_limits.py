@@ -23,6 +23,7 @@ from spanledger_exporter.records import UsageRecord
 SERIES_MAX: Final = 2000
 _WINDOW_S: Final = 60.0
 _KEPT_S: Final = 24 * 3600
+_FORGET_S: Final = 60
 """How long a limit is shown that is whole again: who has not called for a day may never call again."""
 _WHOLE_WITHIN_S: Final = 32 * 24 * 3600  # no provider's window is longer than a month
 _LABELS: Final = ("service", "provider", "model", "kind")
@@ -58,6 +59,7 @@ class RateLimitMetrics(Collector):
         self._clock_ns = clock_ns
         self._lock = threading.Lock()
         self._told: dict[_Series, _Told] = {}
+        self._forgot_s = 0.0
         self._unshown = Counter(
             "spanledger_rate_limits_unshown",
             "Rate limits that answers told of and that are not shown because there are too many series.",
@@ -89,7 +91,8 @@ class RateLimitMetrics(Collector):
         with self._lock:
             before = self._told.get(series)
             if before is None and len(self._told) >= self._series_max:
-                self._forget(now_s)
+                if now_s - self._forgot_s >= _FORGET_S:  # it goes through all of them
+                    self._forget(now_s)
                 if len(self._told) >= self._series_max:
                     self._unshown.inc()
                     return
@@ -97,6 +100,7 @@ class RateLimitMetrics(Collector):
                 self._told[series] = told
 
     def _forget(self, now_s: float) -> None:
+        self._forgot_s = now_s
         self._told = {series: told for series, told in self._told.items() if now_s < told.whole_s + _KEPT_S}
 
     def collect(self) -> Iterable[GaugeMetricFamily]:

@@ -212,7 +212,11 @@ class SpendMetrics(Collector):
     def behind(self, totals: Mapping[Cell, Sums]) -> Mapping[Cell, Sums]:
         """Return by what the ledger's totals have moved without anybody telling."""
         with self._lock:
-            moved = {cell: sums.minus(self._totals.get(cell, _NOTHING)) for cell, sums in totals.items()}
+            # Also of cells that others have emptied, of which the ledger says nothing any more.
+            moved = {
+                cell: totals.get(cell, _NOTHING).minus(self._totals.get(cell, _NOTHING))
+                for cell in dict.fromkeys((*self._totals, *totals))
+            }
         return {cell: sums for cell, sums in moved.items() if any(sums)}
 
     @property

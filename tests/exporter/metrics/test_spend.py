@@ -3,13 +3,14 @@
 import pytest
 from prometheus_client import CollectorRegistry
 
+from spanledger_exporter.errors import UnavailableError
 from spanledger_exporter.ledger.cells import Cell
 from spanledger_exporter.ledger.database import open_database
 from spanledger_exporter.ledger.ledger import Ledger
 from spanledger_exporter.ledger.rollups import Sums
 from spanledger_exporter.metrics.dimensions import ALLOWED_DIMENSIONS, Dimensions
 from spanledger_exporter.metrics.metrics import LedgerMetrics
-from spanledger_exporter.metrics.spend import SpendMetrics
+from spanledger_exporter.metrics.spend import Marks, SpendMetrics
 from spanledger_exporter.prices.price_book import PriceBook
 from spanledger_exporter.records import OTHER, Adjustment, Price
 from tests.exporter.calls import USAGE_PUSD, priced
@@ -200,3 +201,47 @@ def test_what_caches_save_and_cost_is_counted_for_priced_calls() -> None:
     spend.add({CELL: Sums()._replace(calls=1, cache_saved_pusd=10**12, cache_write_premium_pusd=2 * 10**12)})
     assert samples(registry, "genai_cache_saved_usd_total", "model") == {"gpt-5": 1}
     assert samples(registry, "genai_cache_write_premium_usd_total", "model") == {"gpt-5": 2}
+
+
+def test_a_cell_that_another_writer_empties_counts_no_more(ledger: Ledger, ledger_url: str, book: PriceBook) -> None:
+    """The call moves on to another cell, and would be counted in both."""
+    registry = CollectorRegistry()
+    spend = LedgerMetrics(registry, ledger.totals(), lambda: 0)
+    unpriced = {"request_model": "mystery", "response_model": "mystery"}
+    spend.committed(ledger.append([priced(book, **unpriced), priced(book, **unpriced)]), 0)
+    database = open_database(ledger_url)
+    try:
+        other = Ledger(database, cells_max=100)
+        other.keep_book(book)
+        price = Price("priced", 10**12)
+        other.adjust([Adjustment(number, price, book.book_id, "a price that came later") for number in (1, 2)])
+    finally:
+        database.close()
+    spend.follow(ledger.totals_of_others())
+    assert samples(registry, "genai_calls_total", "model") == {"mystery": 2}
+    assert samples(registry, "genai_cost_usd_total", "model") == {"mystery": 2}
+
+
+def test_of_two_exporters_that_hold_a_counter_the_farthest_is_kept(ledger: Ledger) -> None:
+    series = ("genai_cost_usd", ("model=gpt-5",))
+    ledger.hold_counters({series: 100 * 10**12})
+    ledger.hold_counters({series: 99 * 10**12})
+    assert ledger.held_counters() == {series: 100 * 10**12}
+    ledger.hold_counters({series: 101 * 10**12})
+    assert ledger.held_counters() == {series: 101 * 10**12}
+
+
+def test_a_hold_that_could_not_be_kept_is_kept_with_the_next_commit() -> None:
+    kept: list[dict[tuple[str, tuple[str, ...]], int]] = []
+    failing = [True]
+
+    def hold(marks: Marks) -> None:
+        if failing.pop() if failing else False:
+            raise UnavailableError("the ledger is locked")
+        kept.append(dict(marks))
+
+    spend = LedgerMetrics(CollectorRegistry(), {CELL: ONE}, lambda: 0, hold=hold)
+    with pytest.raises(UnavailableError):
+        spend.moved({CELL: Sums()._replace(cost_pusd=-(10**11))})
+    spend.moved({CELL: Sums()._replace(calls=1)})
+    assert [set(marks.values()) for marks in kept] == [{10**12}]
