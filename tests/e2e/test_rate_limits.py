@@ -78,7 +78,7 @@ def test_a_limit_that_is_nearly_used_up_raises_an_alert_until_it_is_not(world: W
     world.service.call(1)
     told = poll(lambda: found if len(found := world.alerts(near)) == 2 else None, what="an alert for each limit")
     kinds = ("requests", "tokens")
-    assert sorted(told, key=str) == [{**OF, "kind": kind} for kind in kinds]
+    assert sorted(told, key=str) == [{**OF, "model": "gpt-4o-mini-2024-07-18", "kind": kind} for kind in kinds]
     world.provider.control(limits_used=0.5)
     world.service.call(1)
     poll(lambda: not world.alerts(near), what="the alerts to end")
