@@ -37,7 +37,7 @@ demo: .venv/.ready-for-demo ## real SDK calls become priced ledger entries (flag
 	@$(BIN)/spanledger demo $(ARGS)
 
 test: .venv/.ready .cache/peers/.ready servers ## all tests in parallel, or what you choose (ARGS='-k pricing')
-	@$(BIN)/python -m pytest $(or $(ARGS),-q -n auto)
+	@$(BIN)/python -m pytest $(or $(ARGS),-q -n auto --dist loadgroup)
 
 check: .venv/.ready $(UV) ## lint, formatting, types, shell and YAML syntax, lock file
 	@$(call say,lock file)
