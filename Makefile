@@ -2,7 +2,7 @@
 # What is said about set-up goes to stderr: `make demo ARGS=--json` prints JSON and nothing else on stdout.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench fuzz soak dashboards format setup servers clean
+.PHONY: help demo test check bench fuzz soak dashboards pictures format setup servers clean
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 
 # Paths are relative throughout, for make cannot handle a folder with a space in its name.
@@ -64,6 +64,9 @@ soak: .venv/.ready servers ## kill exporters at random for 10 minutes, or as lon
 
 dashboards: .venv/.ready ## write dashboards/grafana anew from the code in dashboards/boards
 	@$(BIN)/python -m dashboards.boards
+
+pictures: .venv/.ready servers ## draw docs/pictures anew from the dashboards' own queries (wants Chromium)
+	@$(BIN)/python -m dashboards.pictures
 
 format: .venv/.ready ## format the code, and fix what the linter can
 	@$(BIN)/ruff check --quiet --fix
