@@ -2,7 +2,7 @@
 # What is said about set-up goes to stderr: `make demo ARGS=--json` prints JSON and nothing else on stdout.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench fuzz soak dashboards format setup servers clean
+.PHONY: help demo test check bench fuzz soak dashboards pictures format setup servers clean
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 
 # Paths are relative throughout, for make cannot handle a folder with a space in its name.
@@ -37,7 +37,7 @@ demo: .venv/.ready-for-demo ## real SDK calls become priced ledger entries (flag
 	@$(BIN)/spanledger demo $(ARGS)
 
 test: .venv/.ready .cache/peers/.ready servers ## all tests in parallel, or what you choose (ARGS='-k pricing')
-	@$(BIN)/python -m pytest $(or $(ARGS),-q -n auto)
+	@$(BIN)/python -m pytest $(or $(ARGS),-q -n auto --dist loadgroup)
 
 check: .venv/.ready $(UV) ## lint, formatting, types, shell and YAML syntax, lock file
 	@$(call say,lock file)
@@ -64,6 +64,9 @@ soak: .venv/.ready servers ## kill exporters at random for 10 minutes, or as lon
 
 dashboards: .venv/.ready ## write dashboards/grafana anew from the code in dashboards/boards
 	@$(BIN)/python -m dashboards.boards
+
+pictures: .venv/.ready servers ## draw docs/pictures anew from the dashboards' own queries (wants Chromium)
+	@$(BIN)/python -m dashboards.pictures
 
 format: .venv/.ready ## format the code, and fix what the linter can
 	@$(BIN)/ruff check --quiet --fix

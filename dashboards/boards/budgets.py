@@ -5,7 +5,20 @@ from grafana_foundation_sdk.models.dashboard import DashboardLink, Panel
 from dashboards.boards import colors, links, variables
 from dashboards.boards.boards import Board
 from dashboards.boards.looks import Column
-from dashboards.boards.panels import COUNT, PER_SECOND, RATIO, SECONDS, USD, Row, bars, grid, lines, number, states
+from dashboards.boards.panels import (
+    COUNT,
+    PER_SECOND,
+    RATIO,
+    SECONDS,
+    USD,
+    WHOLE,
+    Row,
+    bars,
+    grid,
+    lines,
+    number,
+    states,
+)
 from dashboards.boards.queries import RANGE, RATE, highest, or_none, selector
 from dashboards.boards.targets import Prom
 
@@ -176,7 +189,7 @@ def _standing() -> Panel:
         "period ends": (f"1000 * {_gauge('genai_budget_period_end_timestamp_seconds')}", Column(unit=_TIME)),
         "cost unknown": (
             _gauge("genai_budget_unpriced_calls"),
-            Column(unit=COUNT, decimals=0, steps=colors.NONE_IS_WELL),
+            Column(unit=WHOLE, decimals=0, steps=colors.NONE_IS_WELL),
         ),
         "anomaly": (_gauge("genai_budget_anomaly_score"), Column(unit=COUNT, decimals=2)),
     }

@@ -5,7 +5,7 @@ from grafana_foundation_sdk.models.dashboard import DashboardLink, Panel
 from dashboards.boards import colors, links, variables
 from dashboards.boards.boards import Board
 from dashboards.boards.looks import Column
-from dashboards.boards.panels import BYTES, COUNT, PER_SECOND, RATIO, SECONDS, Row, grid, lines, number
+from dashboards.boards.panels import BYTES, COUNT, PER_SECOND, RATIO, SECONDS, WHOLE, Row, grid, lines, number
 from dashboards.boards.queries import RANGE, RATE, counted, quantile, selector, share
 from dashboards.boards.targets import Prom
 
@@ -372,8 +372,8 @@ def _replicas() -> Panel:
         return f"max by ({by}) ({metric}{_EACH})"
 
     columns = {
-        "up": (gauge("spanledger_build_info", "instance, version"), Column(unit=COUNT, decimals=0)),
-        "waiting": (gauge("spanledger_queue_requests"), Column(unit=COUNT, decimals=0)),
+        "up": (gauge("spanledger_build_info", "instance, version"), Column(unit=WHOLE, decimals=0)),
+        "waiting": (gauge("spanledger_queue_requests"), Column(unit=WHOLE, decimals=0)),
         "bytes that wait": (gauge("spanledger_in_flight_bytes"), Column(unit=BYTES)),
         "last commit": (
             f"1000 * (max by (instance) (spanledger_last_commit_timestamp_seconds{_EACH}) > 0)",
@@ -389,7 +389,7 @@ def _replicas() -> Panel:
         ),
         "calls forgotten by the window": (gauge("spanledger_window_forgotten_calls"), Column(unit=COUNT)),
         "price plans forgotten": (gauge("spanledger_forgotten_price_plans"), Column(unit=COUNT)),
-        "budget groups not shown": (gauge("spanledger_budget_unshown_states"), Column(unit=COUNT, decimals=0)),
+        "budget groups not shown": (gauge("spanledger_budget_unshown_states"), Column(unit=WHOLE, decimals=0)),
     }
     return grid(
         "Replicas",

@@ -13,15 +13,19 @@ from grafana_foundation_sdk.models.dashboard import DashboardLink, Panel
 from dashboards.boards import colors, links, variables
 from dashboards.boards.boards import Board
 from dashboards.boards.looks import Column
-from dashboards.boards.panels import COUNT, RATIO, SECONDS, USD, Row, lines, number, rows
+from dashboards.boards.panels import COUNT, RATIO, SECONDS, USD, WHOLE, Row, lines, number, rows
 from dashboards.boards.targets import Sql
 
 _MODEL: Final = "coalesce(response_model, request_model, '')"
 _DIMENSIONS: Final = ("service", "environment", "team", "project", "provider", "model")
 _USD: Final = "sum(cost_pusd) / 1e12"
-_ROLLED_USD: Final = "(sum(cost_micro_usd) + sum(cost_rest_pusd) / 1e6) / 1e6"
+# What is not known of any call is no 0: the sum of no rows is none.
+_KNOWN_USD: Final = "FILTER (WHERE price_status IN ('priced', 'free'))"
+_KNOWN_TOKENS: Final = "FILTER (WHERE usage_status IN ('reported', 'partial'))"
+_ROLLED_USD: Final = f"(sum(cost_micro_usd) {_KNOWN_USD} + sum(cost_rest_pusd) {_KNOWN_USD} / 1e6) / 1e6"
+_ROLLED_TOKENS: Final = f"sum(input_tokens) {_KNOWN_TOKENS} AS input, sum(output_tokens) {_KNOWN_TOKENS} AS output"
 _BUDGET_USD: Final = "(cost_micro_usd + cost_rest_pusd / 1e6) / 1e6"
-_CALLS: Final = Column(unit=COUNT, decimals=0)
+_CALLS: Final = Column(unit=WHOLE, decimals=0)
 _MONEY: Final = Column(unit=USD, decimals=6)
 _TOKENS: Final = Column(unit=COUNT)
 
@@ -149,7 +153,7 @@ def _hours() -> Panel:
 def _days() -> Panel:
     sql = (
         f"SELECT to_timestamp(day_s) AS day, sum(calls) AS calls, {_ROLLED_USD} AS cost,\n"
-        "  sum(input_tokens) AS input, sum(output_tokens) AS output, sum(cache_read_tokens) AS cached,\n"
+        f"  {_ROLLED_TOKENS}, sum(cache_read_tokens) {_KNOWN_TOKENS} AS cached,\n"
         "  coalesce(sum(calls) FILTER (WHERE price_status = 'unpriced'), 0) AS unpriced\n"
         f"{_OF_DAYS}\nGROUP BY 1\nORDER BY 1 DESC"
     )
@@ -177,10 +181,10 @@ def _by(names: str) -> Panel:
     first, second = names.split(", ")
     sql = (
         f"SELECT {names}, sum(calls) AS calls, {_ROLLED_USD} AS cost,\n"
-        "  sum(input_tokens) AS input, sum(output_tokens) AS output,\n"
+        f"  {_ROLLED_TOKENS},\n"
         "  coalesce(sum(calls) FILTER (WHERE outcome = 'error'), 0) AS errors,\n"
         "  coalesce(sum(calls) FILTER (WHERE price_status = 'unpriced'), 0) AS unpriced\n"
-        f"{_OF_HOURS}\nGROUP BY {names}\nORDER BY cost DESC\nLIMIT 500"
+        f"{_OF_HOURS}\nGROUP BY {names}\nORDER BY cost DESC NULLS LAST\nLIMIT 500"
     )
     columns = {
         "calls": _CALLS,
@@ -273,10 +277,11 @@ def _dear() -> Panel:
 
 def _budgets() -> Panel:
     spent = f"CASE unit WHEN 'usd' THEN {_BUDGET_USD} WHEN 'tokens' THEN tokens ELSE calls END"
+    limit, leased = (f"{name} / CASE unit WHEN 'usd' THEN 1e6 ELSE 1 END" for name in ("limit_amount", "leased"))
     sql = (
-        f'SELECT budget, group_key AS "group", mode, to_timestamp(period_start_s) AS began, unit, "limit",\n'
-        f'  {spent} AS spent, ({spent}) / nullif("limit", 0) AS used, calls, tokens, {_BUDGET_USD} AS cost,\n'
-        "  unpriced_calls AS unpriced, leased\n"
+        'SELECT budget, group_key AS "group", mode, to_timestamp(period_start_s) AS began, unit,\n'
+        f'  {limit} AS "limit", {spent} AS spent, ({spent}) / nullif({limit}, 0) AS used,\n'
+        f"  calls, tokens, {_BUDGET_USD} AS cost, unpriced_calls AS unpriced, {leased} AS leased\n"
         "FROM budget_spend\n"
         f"WHERE ({variables.ALL_IN_SQL} IN (${{budget:sqlstring}}) OR budget IN (${{budget:sqlstring}}))\n"
         "ORDER BY period_start_s DESC, used DESC NULLS LAST\nLIMIT 1000"

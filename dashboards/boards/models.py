@@ -5,7 +5,7 @@ from grafana_foundation_sdk.models.dashboard import Panel
 from dashboards.boards import colors, links, variables
 from dashboards.boards.boards import Board
 from dashboards.boards.looks import Column
-from dashboards.boards.panels import COUNT, RATIO, SECONDS, USD, Row, bars, grid, lines, number
+from dashboards.boards.panels import COUNT, RATIO, SECONDS, USD, WHOLE, Row, bars, grid, lines, number
 from dashboards.boards.queries import RANGE, hourly, increase, or_none, quantile, rate, share
 from dashboards.boards.targets import Prom
 
@@ -94,7 +94,7 @@ def _comparison() -> Panel:
     errors = or_none(increase("genai_calls_total", _BY, 'outcome="error"'), calls)
     columns = {
         "cost": (cost, Column(unit=USD)),
-        "calls": (calls, Column(unit=COUNT, decimals=0)),
+        "calls": (calls, Column(unit=WHOLE, decimals=0)),
         "cost for a call": (share(cost, calls), Column(unit=USD, decimals=6)),
         "USD for a million tokens": (f"1e6 * {share(cost, tokens)}", Column(unit=USD)),
         "output tokens for a call": (share(written, calls), Column(unit=COUNT)),

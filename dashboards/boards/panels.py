@@ -23,6 +23,8 @@ RATIO: Final = "percentunit"
 SECONDS: Final = "s"
 PER_SECOND: Final = "ops"
 COUNT: Final = "short"
+WHOLE: Final = "locale"
+"""All digits: of `short` with no decimals, 1,039 calls would be 1 K."""
 BYTES: Final = "bytes"
 ABSENT: Final = "-"
 

@@ -5,7 +5,7 @@ from grafana_foundation_sdk.models.dashboard import Panel
 from dashboards.boards import colors, links, variables
 from dashboards.boards.boards import Board
 from dashboards.boards.looks import Column
-from dashboards.boards.panels import COUNT, PER_SECOND, RATIO, SECONDS, Row, bars, grid, lines, number, spread
+from dashboards.boards.panels import COUNT, PER_SECOND, RATIO, SECONDS, WHOLE, Row, bars, grid, lines, number, spread
 from dashboards.boards.queries import RANGE, RATE, increase, or_none, quantile, rate, selector, share
 from dashboards.boards.targets import Prom
 
@@ -148,7 +148,7 @@ def _table() -> Panel:
     calls = increase("genai_calls_total", by)
     errors = or_none(increase("genai_calls_total", by, 'outcome="error"'), calls)
     columns = {
-        "calls": (calls, Column(unit=COUNT, decimals=0)),
+        "calls": (calls, Column(unit=WHOLE, decimals=0)),
         "fail": (share(errors, calls), Column(unit=RATIO, decimals=1, steps=colors.FEW)),
         "retries": (share(or_none(increase("genai_retries_total", by), calls), calls), Column(unit=RATIO, decimals=1)),
         "duration, half": (quantile(0.5, _DURATION, by, RANGE), Column(unit=SECONDS)),

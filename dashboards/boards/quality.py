@@ -5,7 +5,7 @@ from grafana_foundation_sdk.models.dashboard import Panel
 from dashboards.boards import colors, links, variables
 from dashboards.boards.boards import Board
 from dashboards.boards.looks import Column
-from dashboards.boards.panels import COUNT, PER_SECOND, RATIO, SECONDS, USD, Row, bars, grid, lines, number
+from dashboards.boards.panels import COUNT, PER_SECOND, RATIO, SECONDS, USD, WHOLE, Row, bars, grid, lines, number
 from dashboards.boards.queries import RANGE, RATE, hourly, increase, or_none, rate, share
 from dashboards.boards.targets import Prom
 
@@ -127,7 +127,7 @@ def _unpriced_share() -> Panel:
 
 def _unpriced_table() -> Panel:
     by = "provider, model, reason"
-    columns = {"calls": (f"{increase('genai_unpriced_calls_total', by)} > 0", Column(unit=COUNT, decimals=0))}
+    columns = {"calls": (f"{increase('genai_unpriced_calls_total', by)} > 0", Column(unit=WHOLE, decimals=0))}
     return grid(
         "Models without a price",
         "In the time that is shown. A price of your own, or a newer price list, ends it; `spanledger "
@@ -167,7 +167,7 @@ def _unreported_share() -> Panel:
 def _unreported_table() -> Panel:
     keys = ("service", "provider", "model", "usage_status")
     columns = {
-        "calls": (f"{increase('genai_unreported_calls_total', ', '.join(keys))} > 0", Column(unit=COUNT, decimals=0))
+        "calls": (f"{increase('genai_unreported_calls_total', ', '.join(keys))} > 0", Column(unit=WHOLE, decimals=0))
     }
     return grid(
         "Where usage is missing",
@@ -233,7 +233,7 @@ def _letters() -> Panel:
 
 
 def _book() -> Panel:
-    columns = {"replicas": ("count by (source) (spanledger_price_book_info)", Column(unit=COUNT, decimals=0))}
+    columns = {"replicas": ("count by (source) (spanledger_price_book_info)", Column(unit=WHOLE, decimals=0))}
     return grid(
         "Price list in use",
         "By how many replicas of the exporter; more than one list is right only for moments.",

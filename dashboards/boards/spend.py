@@ -5,7 +5,7 @@ from grafana_foundation_sdk.models.dashboard import Panel
 from dashboards.boards import colors, links, variables
 from dashboards.boards.boards import Board
 from dashboards.boards.looks import Column
-from dashboards.boards.panels import COUNT, RATIO, USD, Row, bars, grid, lines, number, spread
+from dashboards.boards.panels import COUNT, RATIO, USD, WHOLE, Row, bars, grid, lines, number, spread
 from dashboards.boards.queries import RANGE, RATE, highest, hourly, increase, now, or_none, quantile, selector, share
 from dashboards.boards.targets import Prom
 
@@ -97,7 +97,7 @@ def _table(*keys: str) -> Panel:
     unpriced = or_none(increase("genai_unpriced_calls_total", by), calls)
     columns = {
         "cost": (cost, Column(unit=USD)),
-        "calls": (calls, Column(unit=COUNT, decimals=0)),
+        "calls": (calls, Column(unit=WHOLE, decimals=0)),
         "tokens": (increase("genai_tokens_total", by), Column(unit=COUNT)),
         "cost for a call": (share(cost, calls), Column(unit=USD, decimals=6)),
         "cost unknown": (share(unpriced, calls), Column(unit=RATIO, decimals=1, steps=colors.FEW)),

@@ -18,7 +18,7 @@ from tests.test_docs import ROOT, exposed
 
 COMING_VIEWS = {
     "budget_spend": {
-        "budget", "unit", "mode", "limit", "group_key", "period_start_s", "calls", "tokens", "unpriced_calls",
+        "budget", "unit", "mode", "limit_amount", "group_key", "period_start_s", "calls", "tokens", "unpriced_calls",
         "cost_micro_usd", "cost_rest_pusd", "leased",
     }
 }  # fmt: skip

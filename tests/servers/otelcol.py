@@ -27,7 +27,7 @@ class Collector:
         self.grpc = f"127.0.0.1:{free_port()}"
         self.http = f"127.0.0.1:{free_port()}"
         self._health = f"127.0.0.1:{free_port()}"
-        self._metrics_port = free_port()
+        self.metrics_address = f"127.0.0.1:{free_port()}"
         self.services = f"127.0.0.1:{free_port()}"
 
     def start(self, *, config: Path = CONFIG, env: Mapping[str, str] | None = None) -> Server:
@@ -42,7 +42,7 @@ class Collector:
 
     def metrics(self) -> str:
         """Return the collector's own metrics; nothing while it does not answer."""
-        return get(f"http://127.0.0.1:{self._metrics_port}/metrics") or ""
+        return get(f"http://{self.metrics_address}/metrics") or ""
 
     def _environment(self) -> dict[str, str]:
         return {
@@ -51,6 +51,6 @@ class Collector:
             "SPANLEDGER_COLLECTOR_GRPC": self.grpc,
             "SPANLEDGER_COLLECTOR_HTTP": self.http,
             "SPANLEDGER_COLLECTOR_HEALTH": self._health,
-            "SPANLEDGER_COLLECTOR_METRICS_PORT": str(self._metrics_port),
+            "SPANLEDGER_COLLECTOR_METRICS_PORT": self.metrics_address.rpartition(":")[2],
             "SPANLEDGER_COLLECTOR_SERVICES": self.services,
         }

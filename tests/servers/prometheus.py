@@ -2,8 +2,10 @@
 
 import json
 import subprocess
+import urllib.error
 import urllib.parse
-from collections.abc import Generator, Mapping
+import urllib.request
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -29,6 +31,15 @@ class Prometheus:
         """Return the series of an instant query."""
         answer = get(f"http://{self.address}/api/v1/query?{urllib.parse.urlencode({'query': expression})}")
         return json.loads(answer)["data"]["result"] if answer else []
+
+    def ask(self, path: str, **parameters: object) -> Any:  # the API's own JSON, under `data`
+        """Return what a path of the API answers, such as `query_range`; fail with what it says if that is an error."""
+        url = f"http://{self.address}/api/v1/{path}?{urllib.parse.urlencode(parameters, doseq=True)}"
+        try:
+            with urllib.request.urlopen(url, timeout=60) as answer:
+                return json.loads(answer.read())["data"]
+        except urllib.error.HTTPError as exc:
+            raise AssertionError(f"{parameters}: {exc.read().decode()}") from exc
 
     def exemplars(self, selector: str, start_s: float, end_s: float) -> list[dict[str, Any]]:
         """Return the exemplars of some series within a time: `labels`, `value` and `timestamp` of each."""
@@ -61,24 +72,25 @@ def as_shipped(
     alerts_to: str = "",
     rules: str = "",
     holds: Mapping[str, str] = MappingProxyType({}),
+    options: Sequence[str] = (),
 ) -> Generator[Prometheus]:
     """Start Prometheus with what is shipped, in seconds instead of minutes.
 
-    `targets` are the addresses of the jobs that are scraped, `alerts_to` is Alertmanager's. `rules` stand for the
-    shipped ones, and `holds` says of alerts how long their expressions must be true here.
+    `targets` are the addresses of the jobs that are scraped, several apart by blanks; `alerts_to` is Alertmanager's.
+    `rules` stand for the shipped ones, and `holds` says of alerts how long their expressions must be true here.
     """
     config = yaml.safe_load(SHIPPED.read_text())
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     jobs = {job["job_name"]: job for job in config["scrape_configs"]}
     config["scrape_configs"] = [
-        {**jobs[name], "static_configs": [{"targets": [address]}]} for name, address in targets.items()
+        {**jobs[name], "static_configs": [{"targets": addresses.split()}]} for name, addresses in targets.items()
     ]
     config["alerting"]["alertmanagers"][0]["static_configs"] = [{"targets": [alerts_to] if alerts_to else []}]
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
     (folder / RULES.name).write_text(_hurried(rules or RULES.read_text(), holds))
     # What it tells before it knows of Alertmanager is lost, and told again after this time: a minute by default.
     soon = "--rules.alert.resend-delay=1s"
-    with running(folder / "prometheus.yml", folder, soon) as server:
+    with running(folder / "prometheus.yml", folder, soon, *options) as server:
         yield server
 
 

@@ -132,8 +132,11 @@ class BudgetMetrics(Collector):
             yield family
 
 
-class EnforcementMetrics:
+class EnforcementMetrics(Collector):
     """What services decided about calls, and what their requests for leases were answered.
+
+    Each budget's decisions are shown as 0 from when it is known: `increase()` would not see the first refusal of one
+    that appears with it.
 
     `names` returns the budgets that there are, as far as they were looked at: what services say of any other is counted
     as `__other__`, as are budgets beyond the limit.
@@ -153,8 +156,9 @@ class EnforcementMetrics:
             "genai_budget_decisions",
             "Calls by what services decided under a budget.",
             ("budget", "decision"),
-            registry=registry,
+            registry=None,
         )
+        registry.register(self)
         self._requests = Counter(
             "spanledger_lease_requests", "Requests for leases, by answer.", ("answer",), registry=registry
         )
@@ -165,11 +169,25 @@ class EnforcementMetrics:
         """Count calls that were admitted, refused or let pass."""
         for decided in decisions:
             budget = decided.budget if self._has_room(decided.budget) else OTHER
-            if budget not in self._budgets:
-                self._budgets.add(budget)
-                for each in get_args(Decision):
-                    self._decisions.labels(budget, each)
+            self._show(budget)
             self._decisions.labels(budget, decided.decision).inc(decided.count)
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the decisions as they stand now."""
+        for budget in sorted(self._names()):
+            if self._has_room(budget):
+                self._show(budget)
+        return self._decisions.collect()
+
+    def describe(self) -> Iterable[Metric]:
+        """Return the decisions without samples."""
+        return self._decisions.describe()
+
+    def _show(self, budget: str) -> None:
+        if budget not in self._budgets:
+            self._budgets.add(budget)
+            for each in get_args(Decision):
+                self._decisions.labels(budget, each)
 
     def _has_room(self, budget: str) -> bool:
         if budget in self._budgets:

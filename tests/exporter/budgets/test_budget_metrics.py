@@ -252,6 +252,18 @@ def test_decisions_are_counted_by_budget_with_a_limit() -> None:
     assert [decisions(each, "admitted") for each in ("search", "third", "__other__")] == [2, None, 2]
 
 
+def test_decisions_of_a_known_budget_begin_at_zero() -> None:
+    registry = CollectorRegistry()
+    known: set[str] = set()
+    metrics = EnforcementMetrics(registry, lambda: known)
+    refused = "genai_budget_decisions_total", {"budget": "company", "decision": "refused"}
+    assert registry.get_sample_value(*refused) is None
+    known.add("company")
+    assert registry.get_sample_value(*refused) == 0
+    metrics.decided([Decided("company", "refused", 3)])
+    assert registry.get_sample_value(*refused) == 3
+
+
 def test_decisions_about_budgets_that_there_are_not_have_no_series_of_their_own() -> None:
     registry = CollectorRegistry()
     metrics = EnforcementMetrics(registry, lambda: {"company"})
