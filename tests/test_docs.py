@@ -229,7 +229,7 @@ def expose_budgets(registry: CollectorRegistry) -> None:
 
 
 def expose_month(registry: CollectorRegistry) -> None:
-    month = Month(5, {("",) * len(DEFAULT_DIMENSIONS.names): 1}, forecast.Forecast(1, 2, 3, "days", 9))
+    month = Month(time.time(), {("",) * len(DEFAULT_DIMENSIONS.names): 1}, forecast.Forecast(1, 2, 3, "days", 9))
     MonthMetrics(registry, lambda _now_s: month, DEFAULT_DIMENSIONS.names).look()
 
 

@@ -6,7 +6,7 @@ from dashboards.boards import colors, links, variables
 from dashboards.boards.boards import Board
 from dashboards.boards.looks import Column
 from dashboards.boards.panels import COUNT, RATIO, SECONDS, USD, WHOLE, Row, bars, grid, lines, number
-from dashboards.boards.queries import RANGE, hourly, increase, or_none, quantile, rate, share
+from dashboards.boards.queries import RANGE, hourly, increase, or_none, priced, quantile, rate, share
 from dashboards.boards.targets import Prom
 
 _BY = "provider, model"
@@ -35,15 +35,15 @@ def board() -> Board:
 
 
 def _totals() -> list[Panel]:
-    cost, calls = increase("genai_cost_usd_total"), increase("genai_calls_total")
+    cost = increase("genai_cost_usd_total")
     read, taken = increase("genai_tokens_total", extra=_READ), increase("genai_tokens_total", extra=_INPUT)
     saved, premium = increase("genai_cache_saved_usd_total"), increase("genai_cache_write_premium_usd_total")
     return [
         number(
             "Cost for a call",
-            "Mean cost of all calls.",
+            "Mean cost of the calls that have a price.",
             USD,
-            Prom(share(cost, calls), instant=True),
+            Prom(share(cost, priced("increase")), instant=True),
             links=[links.traces()],
             decimals=6,
         ),
@@ -95,7 +95,7 @@ def _comparison() -> Panel:
     columns = {
         "cost": (cost, Column(unit=USD)),
         "calls": (calls, Column(unit=WHOLE, decimals=0)),
-        "cost for a call": (share(cost, calls), Column(unit=USD, decimals=6)),
+        "cost for a call": (share(cost, priced("increase", _BY)), Column(unit=USD, decimals=6)),
         "USD for a million tokens": (f"1e6 * {share(cost, tokens)}", Column(unit=USD)),
         "output tokens for a call": (share(written, calls), Column(unit=COUNT)),
         "cache hits": (share(or_none(read, taken), taken), Column(unit=RATIO, decimals=1, bar=True)),
@@ -125,9 +125,9 @@ def _lines(title: str, text: str, unit: str, expr: str, **more: object) -> Panel
 def _for_a_call() -> Panel:
     return _lines(
         "Cost for a call",
-        "Mean cost of the calls of each model.",
+        "Mean cost of the calls of each model that have a price.",
         USD,
-        share(rate("genai_cost_usd_total", _BY), rate("genai_calls_total", _BY)),
+        share(rate("genai_cost_usd_total", _BY), priced("rate", _BY)),
         decimals=6,
     )
 
@@ -135,7 +135,7 @@ def _for_a_call() -> Panel:
 def _for_a_million() -> Panel:
     return _lines(
         "USD for a million tokens",
-        "Cost, by all tokens that were reported, of whatever type.",
+        "Cost, by all tokens that were reported, of whatever type; also those of calls whose cost is not known.",
         USD,
         f"1e6 * {share(rate('genai_cost_usd_total', _BY), rate('genai_tokens_total', _BY))}",
     )

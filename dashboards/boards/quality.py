@@ -77,12 +77,11 @@ def _now() -> list[Panel]:
         number(
             "Largest drift",
             "By how much the counters of a budget differ from its entries of the last two days; 0 is right. Compared "
-            "once an hour, as a share of what the budget spent.",
-            RATIO,
-            Prom(_drifting(), instant=True),
+            "once an hour.",
+            USD,
+            Prom("max(abs(spanledger_budget_drift_usd))", instant=True),
             links=[links.board("budgets", "Budgets", budget="$__all")],
             nothing="no budget",
-            steps=((None, colors.BLUE), (1e-9, colors.VERMILION)),
         ),
         number(
             "Dead letters",
@@ -94,11 +93,6 @@ def _now() -> list[Panel]:
             steps=colors.NONE_IS_WELL,
         ),
     ]
-
-
-def _drifting() -> str:
-    spent = "sum by (budget) (max by (budget, group) (genai_budget_spent_usd))"
-    return f"max(abs(max by (budget) (spanledger_budget_drift_usd)) / ({spent} > 0))"
 
 
 def _unpriced() -> Panel:

@@ -65,6 +65,13 @@ def or_none(expression: str, whole: str) -> str:
     return f"({expression} or 0 * {whole})"
 
 
+def priced(counting: str, by: str = "") -> str:
+    """Return how many calls have a price, `counting` them by `increase` or `rate`: the others are in no mean cost."""
+    count = {"increase": increase, "rate": rate}[counting]
+    calls = count("genai_calls_total", by)
+    return f"({calls} - {or_none(count('genai_unpriced_calls_total', by), calls)})"
+
+
 def quantile(
     part: float, metric: str, by: str = "", window: str = RATE, names: tuple[str, ...] = ("provider", "model")
 ) -> str:

@@ -72,7 +72,7 @@ def _totals() -> list[Panel]:
         ),
         number(
             "USD for a million tokens",
-            "Cost, by all tokens that were reported, of whatever type.",
+            "Cost, by all tokens that were reported, of whatever type; also those of calls whose cost is not known.",
             USD,
             Prom(f"1e6 * {share(_COST, tokens)}", instant=True),
             links=[links.board("models", "Models")],
@@ -99,7 +99,7 @@ def _table(*keys: str) -> Panel:
         "cost": (cost, Column(unit=USD)),
         "calls": (calls, Column(unit=WHOLE, decimals=0)),
         "tokens": (increase("genai_tokens_total", by), Column(unit=COUNT)),
-        "cost for a call": (share(cost, calls), Column(unit=USD, decimals=6)),
+        "cost for a call": (share(cost, f"({calls} - {unpriced})"), Column(unit=USD, decimals=6)),
         "cost unknown": (share(unpriced, calls), Column(unit=RATIO, decimals=1, steps=colors.FEW)),
     }
     return grid(

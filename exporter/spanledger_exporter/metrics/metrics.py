@@ -1,8 +1,8 @@
 """What Prometheus sees: `genai_*` for what was spent, `spanledger_*` for the exporter's own health.
 
-Spend is never counted in memory alone: the totals are read from the ledger at start and moved by what each commit
-added (spend.py), so they survive restarts and crashes, and equal the ledger as long as one exporter writes to it. A
-scrape reads memory, never the database.
+Spend is never counted in memory alone: the totals are read from the ledger at start, and moved by what each commit
+added and by what others committed (spend.py), so they survive restarts and crashes, and equal the ledger. A scrape
+reads memory, never the database.
 
 Units: USD, tokens, seconds, bytes.
 """
