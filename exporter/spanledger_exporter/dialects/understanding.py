@@ -40,8 +40,8 @@ _LIKE_EACH_OTHER_MAX = 8  # patterns that differ only in what is not shared
 _ATTRIBUTES_MAX = 256
 
 _OWN = OWN_ATTRIBUTES | ANSWER_ATTRIBUTES | RATE_LIMIT_ATTRIBUTES
+_VALUE_TAG = b"\x12"
 _LIMIT_MARK = b"spanledger.rate_limit."
-_LIMIT_BYTES_MAX = 128
 _HEADS = {keyvalues.head(name): name for name in _OWN}
 _WANTED_KEYS = frozenset(name.encode() for name in SHARED_ATTRIBUTES | _OWN)
 
@@ -102,7 +102,10 @@ class Memory:
         records: list[UsageRecord] = []
         odd = _Odd({})
         ignored = 0
-        for span in spans:
+        for each in spans:
+            span = each
+            if span.attributes and span.attributes[0][:1] == _VALUE_TAG:
+                span = span._replace(attributes=[keyvalues.key_first(raw) for raw in span.attributes])
             pattern = self._recall(span)
             found = None if pattern is None else _recalled(span, pattern)
             if found is None:
@@ -211,10 +214,10 @@ class _Said(NamedTuple):
 
 
 def _limits(raws: Raws) -> tuple[bytes, ...]:
-    """Return what is about rate limits, in whichever order: the OpenTelemetry Collector writes values before keys."""
+    """Return what is about rate limits, in whichever order key and value stand."""
     found: dict[str, bytes] = {}
     for raw in raws:
-        if _LIMIT_MARK in raw and len(raw) <= _LIMIT_BYTES_MAX:
+        if _LIMIT_MARK in raw:
             with contextlib.suppress(DecodeError, ValueError):
                 name, _ = keyvalues.read(raw)
                 if name in RATE_LIMIT_ATTRIBUTES:

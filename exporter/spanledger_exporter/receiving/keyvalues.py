@@ -49,6 +49,24 @@ def begins_with_key(raw: bytes) -> bool:
     return len(raw) > 2 and raw[0] == _KEY and raw[1] <= KEY_BYTES_MAX
 
 
+def key_first(raw: bytes) -> bytes:
+    """Return an attribute with its key before its value; one that is not just the two, value first, as it is.
+
+    The OpenTelemetry Collector writes the value first, for it writes messages from their end.
+    """
+    if len(raw) < 4 or raw[0] != _VALUE:
+        return raw
+    size, at = raw[1], 2
+    if size > 127:
+        if raw[2] > 127:  # a text of more than 16 KiB
+            return raw
+        size, at = size & 127 | raw[2] << 7, 3
+    at += size
+    if at + 2 > len(raw) or raw[at] != _KEY or raw[at + 1] > KEY_BYTES_MAX or at + 2 + raw[at + 1] != len(raw):
+        return raw
+    return raw[at:] + raw[:at]
+
+
 def read(raw: bytes) -> tuple[str, AttributeValue | None]:
     """Return the key and the value of an attribute, `None` for a value that no dialect writes so (bytes, maps, none).
 

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -215,6 +217,39 @@ def test_spans_that_differ_only_in_what_is_not_shared_are_told_apart() -> None:
     assert usages[:4] == usages[4:]
     assert [usage.reasoning_tokens for usage in usages[:4]] == [7, None, None, None]
     assert [usage.cache_write_tokens for usage in usages[:4]] == [None, None, None, 7]
+
+
+def value_first(raw: bytes) -> bytes:
+    """Write an attribute as the Collector does, from its end."""
+    pair = KeyValue.FromString(raw)
+    return KeyValue(value=pair.value).SerializeToString() + KeyValue(key=pair.key).SerializeToString()
+
+
+@pytest.mark.parametrize("text", ["id-1", "i" * 126, "i" * 127, "i" * 128, "i" * 16_000, "i" * 20_000])
+def test_spans_by_way_of_the_collector_are_understood_as_fast_and_to_the_same(text: str) -> None:
+    """It writes the values of attributes before their keys."""
+    limit = {"spanledger.rate_limit.requests.limit": 10, "spanledger.rate_limit.requests.remaining": 5}
+    sent = request(span({**CHAT, "gen_ai.response.id": text, **limit}))
+    (found,) = otlp.decode(sent.SerializeToString(), dialects.RESOURCE_ATTRIBUTES).spans
+    turned = found._replace(attributes=[value_first(raw) for raw in found.attributes])
+    assert turned.attributes != found.attributes
+    memory = understanding.Memory()
+    expected = memory.understand([found])
+    size = memory.size
+    assert memory.understand([turned, turned]).records == expected.records * 2
+    if len(text) < 16_384:
+        assert memory.size == size  # as one of those that it knows
+
+
+@given(st.binary(max_size=40))
+def test_to_turn_an_attribute_changes_nothing_that_it_says(raw: bytes) -> None:
+    turned = keyvalues.key_first(raw)
+    assert sorted(turned) == sorted(raw)
+    try:
+        pair = KeyValue.FromString(raw)
+    except DecodeError:
+        return
+    assert KeyValue.FromString(turned) == pair
 
 
 def test_what_is_remembered_is_bounded_whatever_is_sent() -> None:
