@@ -30,7 +30,8 @@ class Exporter:
         self.server = Server(
             [SPANLEDGER, "serve", "--grpc", grpc, "--http", http, "--metrics", metrics, "--ledger", ledger],
             log=folder / "exporter.log",
-            env=environ,
+            # No Prometheus watches most of them, for which a new series would be held at 0.
+            env={"SPANLEDGER_METRICS_NEW_SERIES_HOLD_S": "0", **(environ or {})},
         )
         announced = self.server.wait_until(self._announced)
         self.grpc, self.http, self.metrics = (announced[name] for name in ("grpc", "http", "metrics"))
