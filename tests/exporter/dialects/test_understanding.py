@@ -1,5 +1,6 @@
 """The quick way of understanding a span comes to what stock protobuf and the long way come to."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -147,6 +148,18 @@ def stock(raw: bytes) -> tuple[str, Any]:
     return pair.key, value
 
 
+def limits_by_the_book(raws: list[bytes]) -> tuple[bytes, ...]:
+    # As the Collector writes them, values first, they are turned where the first one is so.
+    turned = [keyvalues.key_first(raw) for raw in raws] if raws[0].startswith(b"\x12") else raws
+    limits: dict[str, bytes] = {}
+    for raw in turned:
+        with contextlib.suppress(Exception):
+            name, _ = stock(raw)
+            if name in dialects.rate_limits.RATE_LIMIT_ATTRIBUTES:
+                limits[name] = raw
+    return tuple(limits.values())
+
+
 def by_the_book(raws: list[bytes], source: otlp.Source, found: otlp.Span) -> UsageRecord | None:
     """What stock protobuf reads, understood without any memory."""
     shared: Attributes = {}
@@ -168,9 +181,7 @@ def by_the_book(raws: list[bytes], source: otlp.Source, found: otlp.Span) -> Usa
     values = NO_VALUES.copy()
     refused: list[dialects.Refusal] = []
     read(plan.reads, own, values, refused)
-    heads = {keyvalues.head(name) for name in dialects.rate_limits.RATE_LIMIT_ATTRIBUTES}
-    limits = {head: raw for raw in raws for head in heads if raw.startswith(head)}
-    return record(found, plan, values, refused, tuple(limits.values()))
+    return record(found, plan, values, refused, limits_by_the_book(raws))
 
 
 memory = understanding.Memory()
