@@ -291,8 +291,11 @@ def _recalled(span: Span, pattern: _Pattern) -> UsageRecord | None:
             read((each,), _value(raws[index], each.attribute), values, refused)
     except (DecodeError, IndexError, ValueError):
         return None
+    if refused:
+        return None
     limits = () if pattern.pick_limits is None else tuple(pattern.pick_limits(raws))
-    return None if refused else record(span, plan, values, refused, limits)
+    made = record(span, plan, values, refused, limits)
+    return None if refused else made  # a cost that is not in USD is refused only there
 
 
 def _value(raw: bytes, attribute: str) -> Attributes:

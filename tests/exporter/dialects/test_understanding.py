@@ -230,6 +230,16 @@ def test_spans_that_differ_only_in_what_is_not_shared_are_told_apart() -> None:
     assert [usage.cache_write_tokens for usage in usages[:4]] == [None, None, None, 7]
 
 
+def test_a_cost_that_is_not_in_usd_is_refused_each_time_that_it_is_said() -> None:
+    sent = request(span({**CHAT, "gen_ai.usage.cost.amount": 0.1}))
+    (found,) = otlp.decode(sent.SerializeToString(), dialects.RESOURCE_ATTRIBUTES).spans
+    memory = understanding.Memory()
+    for _ in range(2):
+        got = memory.understand([found, found])
+        assert [each.provider_cost_pusd for each in got.records] == [None, None]
+        assert got.refused_figures == 2
+
+
 def value_first(raw: bytes) -> bytes:
     """Write an attribute as the Collector does, from its end."""
     pair = KeyValue.FromString(raw)
