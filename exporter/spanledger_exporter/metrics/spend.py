@@ -189,7 +189,7 @@ class SpendMetrics(Collector):
             self._move(cell, sums)
         self._new.clear()
         for (name, labels), mark in marks.items():
-            if name in _SHOWN and (own := self._own(name, labels)) is not None:
+            if name in _BY_NAME and (own := self._own(name, labels)) is not None:
                 self._marks[name, own] = mark
                 self._values[name].setdefault(own, 0)  # also where nothing is left of what was counted
         registry.register(self)
@@ -317,4 +317,3 @@ def _falls(cell: Cell, moved: Sums) -> bool:
 
 
 _BY_NAME = {metric.name: metric for metric in _METRICS}
-_SHOWN = {metric.name: metric.shown for metric in _METRICS}

@@ -20,6 +20,7 @@ from spanledger_exporter.command_line import (
     sentence,
 )  # fmt: skip
 from spanledger_exporter.errors import LedgerError, RejectedError
+from spanledger_exporter.metrics.dimensions import Dimensions
 
 if TYPE_CHECKING:
     from spanledger_exporter.ledger.ledger import Ledger
@@ -258,7 +259,7 @@ def _reprice(arguments: argparse.Namespace) -> int:
             ledger = Ledger(open_database(config.ledger_url), cells_max=config.cells_max)
             stack.callback(ledger.close)
             ledger.keep_book(repricing.book)
-            adjust = _holding_counters(ledger)
+            adjust = _holding_counters(ledger, Dimensions(config.metrics_dimensions), config.metrics_series_max)
         changes = repricing.run(reader.priced(filter_of(arguments), unpriced=not arguments.all), adjust)
     if arguments.json:
         print_json({"dry_run": arguments.dry_run, "models": [price_tables.change_document(each) for each in changes]})
@@ -267,14 +268,17 @@ def _reprice(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _holding_counters(ledger: "Ledger") -> "Callable[[Sequence[Adjustment]], None]":
+def _holding_counters(
+    ledger: "Ledger", dimensions: Dimensions, series_max: int
+) -> "Callable[[Sequence[Adjustment]], None]":
     """Return what adjusts entries, and keeps how far the counters stood that the next start would show fallen."""
     from prometheus_client import CollectorRegistry
 
     from spanledger_exporter.metrics.spend import SpendMetrics
 
     def adjust(changes: "Sequence[Adjustment]") -> None:
-        spend = SpendMetrics(CollectorRegistry(), ledger.totals(), ledger.held_counters())
+        totals, held = ledger.totals(), ledger.held_counters()
+        spend = SpendMetrics(CollectorRegistry(), totals, held, dimensions=dimensions, series_max=series_max)
         if fallen := spend.add(ledger.adjust(changes).sums):
             ledger.hold_counters(fallen)
 

@@ -11,6 +11,7 @@ from spanledger_exporter.ledger.database import open_database
 from spanledger_exporter.ledger.filters import Filter
 from spanledger_exporter.ledger.ledger import Ledger
 from spanledger_exporter.ledger.reader import Reader
+from spanledger_exporter.metrics.dimensions import DEFAULT_DIMENSIONS, Dimensions
 from spanledger_exporter.metrics.spend import SpendMetrics
 from spanledger_exporter.money import usd_text
 from spanledger_exporter.prices.price_book import PriceBook
@@ -141,12 +142,24 @@ def test_counters_do_not_fall_at_the_next_start_where_a_new_price_is_lower(fille
     assert all(after[series] >= value for series, value in before.items())
 
 
-def counters(url: str) -> dict[str, float]:
+def test_counters_by_other_dimensions_do_not_fall_either(
+    filled: str, prices: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_feature = Dimensions(("feature", "model"))
+    monkeypatch.setenv("SPANLEDGER_METRICS_DIMENSIONS", "feature model")
+    before = counters(filled, by_feature)
+    reprice(filled, prices, "--all", "--model", "gpt-*")
+    after = counters(filled, by_feature)
+    assert total(filled)[0] == USAGE_PUSD // 2
+    assert all(after[series] >= value for series, value in before.items())
+
+
+def counters(url: str, dimensions: Dimensions = DEFAULT_DIMENSIONS) -> dict[str, float]:
     """What an exporter that starts now exposes."""
     database = open_database(url)
     ledger = Ledger(database, cells_max=100)
     registry = CollectorRegistry()
-    SpendMetrics(registry, ledger.totals(), ledger.held_counters())
+    SpendMetrics(registry, ledger.totals(), ledger.held_counters(), dimensions=dimensions)
     database.close()
     return {
         str((sample.name, sample.labels)): sample.value for family in registry.collect() for sample in family.samples
