@@ -15,6 +15,7 @@ from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 from spanledger_exporter.errors import ConfigError, DeniedError, RejectedError, UnavailableError
+from spanledger_exporter.web_client import opener
 
 FOLDER: Final = "Spanledger"
 _TIMEOUT_S: Final = 30
@@ -22,16 +23,6 @@ _ANSWER_BYTES_MAX: Final = 8 * 1024 * 1024
 _QUOTED_CHARACTERS_MAX: Final = 300
 _FOLDERS_MAX: Final = 1000
 _Answer = Any  # JSON of others: looked at by what reads it
-
-
-# All but the one that follows redirects.
-_HANDLERS: Final = (
-    urllib.request.ProxyHandler,
-    urllib.request.HTTPHandler,
-    urllib.request.HTTPSHandler,
-    urllib.request.HTTPDefaultErrorHandler,
-    urllib.request.HTTPErrorProcessor,
-)
 
 
 class Grafana:
@@ -42,9 +33,7 @@ class Grafana:
         if not token or not all("!" <= character <= "~" for character in token):
             raise ConfigError(["the token is empty, or has characters that no token of Grafana has"])
         self._token = token
-        self._opener = urllib.request.OpenerDirector()
-        for handler in _HANDLERS:
-            self._opener.add_handler(handler())
+        self._opener = opener(urlsplit(self._url).hostname or "")
 
     def folder(self, title: str) -> str:
         """Return the uid of a folder, which is made where there is none of that title.

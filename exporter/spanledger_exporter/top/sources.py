@@ -6,9 +6,9 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from http.client import HTTPException, HTTPMessage
+from http.client import HTTPException
 from pathlib import Path
-from typing import IO, Final, Protocol
+from typing import Final, Protocol
 
 from spanledger_exporter.budgets.texts import printable
 from spanledger_exporter.errors import ConfigError, DeniedError, RejectedError, UnavailableError
@@ -17,6 +17,7 @@ from spanledger_exporter.top.documents import from_document
 from spanledger_exporter.top.overview import Overview, Window
 from spanledger_exporter.top.overview_reader import OverviewReader
 from spanledger_exporter.top.overviews import PATH
+from spanledger_exporter.web_client import opener
 
 _TIMEOUT_S: Final = 10
 _BODY_BYTES_MAX: Final = 4 * 1024 * 1024
@@ -78,7 +79,7 @@ class HttpSource:
         self.name = printable(parts._replace(query="", fragment="").geturl())
         self._url = parts._replace(path=parts.path.rstrip("/") + PATH, fragment="")
         self._token_file = token_file
-        self._opener = urllib.request.build_opener(_NoRedirects)
+        self._opener = opener(parts.hostname or "")
         self._token()
 
     def read(self, window: Window) -> Overview:
@@ -119,15 +120,6 @@ class HttpSource:
         if not token.isprintable() or len(token.split()) != 1:
             raise ConfigError([f"token file {self._token_file}: one token is wanted in it, and nothing else"])
         return {"authorization": f"Bearer {token}"}
-
-
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """Follows no redirect: the token is for the exporter that was named, and for nobody else."""
-
-    def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
-    ) -> None:
-        """Make no request of it."""
 
 
 def _parsed(url: str) -> urllib.parse.SplitResult:
