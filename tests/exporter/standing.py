@@ -8,8 +8,8 @@ from spanledger_exporter.budgets.document import to_json
 from spanledger_exporter.budgets.forecast import Forecast
 from spanledger_exporter.budgets.periods import Bounds
 from spanledger_exporter.budgets.states import BudgetState
+from spanledger_exporter.ledger.budget_schema import budgets
 from spanledger_exporter.ledger.database import Database
-from spanledger_exporter.ledger.schema import budgets
 
 USD = 10**6
 DAY_S = 86_400

@@ -15,8 +15,8 @@ from spanledger_exporter.alerts.notifications import SECOND_NS, Key, Told, Verdi
 from spanledger_exporter.budgets.document import group_values
 from spanledger_exporter.budgets.spending_parts import Part, parts
 from spanledger_exporter.budgets.states import BudgetState
+from spanledger_exporter.ledger.budget_schema import budget_alerts, budgets
 from spanledger_exporter.ledger.insert import insert_ignore
-from spanledger_exporter.ledger.schema import budget_alerts, budgets
 
 State = Literal["pending", "sending", "delivered", "superseded", "abandoned"]
 STATES: tuple[str, ...] = get_args(State)

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, exists, func, or_, select, update
 from spanledger_exporter.alerts.claims import WAITING
 from spanledger_exporter.alerts.notices import Notice
 from spanledger_exporter.alerts.notifications import LATE_S, SECOND_NS
-from spanledger_exporter.ledger.schema import budget_alerts
+from spanledger_exporter.ledger.budget_schema import budget_alerts
 
 TAKEOVER_S: Final = 300
 """How long a replica has for one message, several times what it may take, before it counts as dead."""

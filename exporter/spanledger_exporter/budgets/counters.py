@@ -6,8 +6,8 @@ from typing import Final, NamedTuple
 from sqlalchemy import ColumnElement, Connection, Table, func, select
 
 from spanledger_exporter.budgets.charges import Place, Sum
+from spanledger_exporter.ledger.budget_schema import BUDGET_SUMS, budget_counters, budget_days
 from spanledger_exporter.ledger.insert import add_sums
-from spanledger_exporter.ledger.schema import BUDGET_SUMS, budget_counters, budget_days
 from spanledger_exporter.money import PUSD_PER_MICRO_USD
 
 EARLIER_S: Final = 0

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, func, select
 from spanledger_exporter.budgets.budget import StoredBudget
 from spanledger_exporter.budgets.charges import Place, Sum
 from spanledger_exporter.budgets.scopes import other_key
-from spanledger_exporter.ledger.schema import budget_counters
+from spanledger_exporter.ledger.budget_schema import budget_counters
 
 GROUPS_MAX: Final = 100_000
 LEASED_GROUPS_MAX: Final = 10_000

@@ -13,8 +13,8 @@ from spanledger_exporter.budgets.document import group_values
 from spanledger_exporter.budgets.periods import utc_text
 from spanledger_exporter.budgets.texts import exact
 from spanledger_exporter.leases.leases import HOLDING
+from spanledger_exporter.ledger.budget_schema import budget_alerts, budget_changes, budget_leases
 from spanledger_exporter.ledger.database import Database
-from spanledger_exporter.ledger.schema import budget_alerts, budget_changes, budget_leases
 
 Document = dict[str, Any]
 SHOWN_MAX: Final = 100

@@ -19,8 +19,8 @@ from spanledger_exporter.budgets.budget import Budget, StoredBudget
 from spanledger_exporter.budgets.charges import NOTHING, Sum
 from spanledger_exporter.budgets.counters import EARLIER_S, Row, time_of
 from spanledger_exporter.budgets.shelf import load_budgets
+from spanledger_exporter.ledger.budget_schema import BUDGET_SUMS, budget_counters, budget_days, budgets
 from spanledger_exporter.ledger.database import Database
-from spanledger_exporter.ledger.schema import BUDGET_SUMS, budget_counters, budget_days, budgets
 from spanledger_exporter.ledger.state import count_commit, raise_budgets_revision
 
 KEEP_DAYS: Final = 400

@@ -17,8 +17,8 @@ from spanledger_exporter.budgets.groups import GROUPS_MAX, into_other, room
 from spanledger_exporter.budgets.periods import Bounds, Period
 from spanledger_exporter.budgets.recounting import counted, floor_s
 from spanledger_exporter.budgets.scopes import other_key
-from spanledger_exporter.ledger.schema import budget_counters as counters_table
-from spanledger_exporter.ledger.schema import budget_days
+from spanledger_exporter.ledger.budget_schema import budget_counters as counters_table
+from spanledger_exporter.ledger.budget_schema import budget_days
 from spanledger_exporter.ledger.state import floor_ns
 
 _NS_PER_S: Final = 10**9

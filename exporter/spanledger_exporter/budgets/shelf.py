@@ -18,8 +18,8 @@ from spanledger_exporter.budgets.document import from_json, to_json
 from spanledger_exporter.budgets.rebuilding import rebuild
 from spanledger_exporter.budgets.recounting import counted_from
 from spanledger_exporter.errors import ConfigError, LedgerError
+from spanledger_exporter.ledger.budget_schema import budget_changes, budget_counters, budget_days, budgets
 from spanledger_exporter.ledger.database import Database
-from spanledger_exporter.ledger.schema import budget_changes, budget_counters, budget_days, budgets
 from spanledger_exporter.ledger.state import count_commit, floor_ns, raise_budgets_revision
 
 __all__ = ["BudgetChange", "BudgetShelf", "StoredBudget", "load_budgets"]

@@ -30,7 +30,7 @@ from spanledger_exporter.budgets.charges import Sum
 from spanledger_exporter.budgets.counters import sum_of
 from spanledger_exporter.budgets.periods import Bounds
 from spanledger_exporter.leases.sweep import unaccounted
-from spanledger_exporter.ledger.schema import BUDGET_SUMS, budget_counters, budget_days, budget_leases
+from spanledger_exporter.ledger.budget_schema import BUDGET_SUMS, budget_counters, budget_days, budget_leases
 from spanledger_exporter.money import PUSD_PER_MICRO_USD
 
 _TOGETHER_MAX: Final = 500

@@ -17,7 +17,7 @@ from spanledger_exporter.budgets.groups import room
 from spanledger_exporter.budgets.scopes import other_key
 from spanledger_exporter.leases import leases
 from spanledger_exporter.leases.leases import CounterKey
-from spanledger_exporter.ledger.schema import budget_counters
+from spanledger_exporter.ledger.budget_schema import budget_counters
 
 _KEPT_S: Final = 10
 _KEYS_KNOWN_MAX: Final = 200_000

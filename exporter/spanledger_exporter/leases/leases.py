@@ -17,8 +17,8 @@ from typing import Any, Final, Literal, NamedTuple
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, delete, insert, select, tuple_, update
 
 from spanledger_exporter.budgets.budget import Unit
+from spanledger_exporter.ledger.budget_schema import BUDGET_SUMS, budget_counters, budget_leases
 from spanledger_exporter.ledger.insert import insert_ignore
-from spanledger_exporter.ledger.schema import BUDGET_SUMS, budget_counters, budget_leases
 from spanledger_exporter.money import PUSD_PER_MICRO_USD
 
 TTL_S: Final = 300

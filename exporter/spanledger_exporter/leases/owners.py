@@ -10,7 +10,7 @@ from sqlalchemy import Connection, func, select
 
 from spanledger_exporter.leases import leases
 from spanledger_exporter.leases.leases import CounterKey, Lease
-from spanledger_exporter.ledger.schema import budget_leases
+from spanledger_exporter.ledger.budget_schema import budget_leases
 
 _KEPT_S: Final = 10
 _NS_PER_S: Final = 10**9

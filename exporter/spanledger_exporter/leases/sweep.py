@@ -20,8 +20,8 @@ from spanledger_exporter.budgets.shelf import load_budgets
 from spanledger_exporter.errors import LedgerError
 from spanledger_exporter.leases import leases
 from spanledger_exporter.leases.leases import GRACE_S, HOLDING, TTL_S, Change, Lease, Move
+from spanledger_exporter.ledger.budget_schema import budget_changes, budget_leases
 from spanledger_exporter.ledger.database import Database
-from spanledger_exporter.ledger.schema import budget_changes, budget_leases
 
 _KEPT_S: Final = 7 * 86_400
 _DONE: Final = tuple(sorted(frozenset(get_args(leases.State)) - HOLDING))

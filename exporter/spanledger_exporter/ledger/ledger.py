@@ -24,14 +24,7 @@ from spanledger_exporter.ledger.postgresql_entries import PostgresqlEntries
 from spanledger_exporter.ledger.profiles import Numbered, Profiles
 from spanledger_exporter.ledger.rollups import Moves, Sums, read_totals
 from spanledger_exporter.ledger.rows import Row, price_of, record_of_document, row_of
-from spanledger_exporter.ledger.schema import (
-    adjustments,
-    counter_marks,
-    ledger_entries,
-    price_books,
-    profiles,
-    reports,
-)
+from spanledger_exporter.ledger.schema import adjustments, counter_marks, ledger_entries, price_books, profiles, reports
 from spanledger_exporter.ledger.sqlite_entries import SqliteEntries
 from spanledger_exporter.ledger.state import count_commit, floor_ns, revision, take_turns
 from spanledger_exporter.ledger.window import Mark, Window, mark_of

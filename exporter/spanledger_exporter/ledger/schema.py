@@ -27,7 +27,7 @@ from spanledger_exporter.records import Split
 metadata = MetaData()
 
 # SQLite numbers rows by themselves only for a primary key whose type is spelled INTEGER.
-_SERIAL = BigInteger().with_variant(Integer(), "sqlite")
+SERIAL = BigInteger().with_variant(Integer(), "sqlite")
 # The classes of usage with a column of their own in the view `entries`; `other_usage` has the rest (usage_columns.py).
 USAGE_COLUMNS = (
     "input_tokens",
@@ -83,7 +83,7 @@ ROLLUP_SUMS = (*COUNTS, *(name + half for name in MONEY for half in ("_micro_usd
 price_books = Table(
     "price_books",
     metadata,
-    Column("price_book_id", _SERIAL, primary_key=True),
+    Column("price_book_id", SERIAL, primary_key=True),
     Column("book_id", Text, nullable=False, unique=True),
     Column("source", Text, nullable=False),
     Column("learnt_ns", BigInteger, nullable=False),
@@ -94,7 +94,7 @@ price_books = Table(
 active_price_books = Table(
     "active_price_books",
     metadata,
-    Column("activation_id", _SERIAL, primary_key=True),
+    Column("activation_id", SERIAL, primary_key=True),
     Column("price_book_id", BigInteger, ForeignKey("price_books.price_book_id"), nullable=False),
     Column("activated_ns", BigInteger, nullable=False),
 )
@@ -103,7 +103,7 @@ active_price_books = Table(
 cells = Table(
     "cells",
     metadata,
-    Column("cell_id", _SERIAL, primary_key=True),
+    Column("cell_id", SERIAL, primary_key=True),
     *(Column(name, Text, nullable=False) for name in DIMENSIONS),
     UniqueConstraint(*DIMENSIONS, name="cell_key"),
 )
@@ -112,7 +112,7 @@ cells = Table(
 profiles = Table(
     "profiles",
     metadata,
-    Column("profile_id", _SERIAL, primary_key=True),
+    Column("profile_id", SERIAL, primary_key=True),
     Column("digest", LargeBinary, nullable=False, unique=True),
     Column("cell_id", BigInteger, ForeignKey("cells.cell_id"), nullable=False),
     Column("service", Text),
@@ -156,7 +156,7 @@ profiles = Table(
 ledger_entries = Table(
     "ledger_entries",
     metadata,
-    Column("entry_id", _SERIAL, primary_key=True),
+    Column("entry_id", SERIAL, primary_key=True),
     Column("end_ns", BigInteger, nullable=False),
     Column("span_id", LargeBinary, nullable=False),
     Column("trace_id", LargeBinary, nullable=False),
@@ -185,7 +185,7 @@ ENTRY_COLUMNS = tuple(column.name for column in ledger_entries.columns)[1:]
 reports = Table(
     "reports",
     metadata,
-    Column("report_id", _SERIAL, primary_key=True),
+    Column("report_id", SERIAL, primary_key=True),
     Column("entry_id", BigInteger, nullable=False),
     Column("end_ns", BigInteger, nullable=False),
     Column("span_id", LargeBinary, nullable=False),
@@ -225,7 +225,7 @@ rollup_totals = Table(
 dead_letters = Table(
     "dead_letters",
     metadata,
-    Column("dead_letter_id", _SERIAL, primary_key=True),
+    Column("dead_letter_id", SERIAL, primary_key=True),
     Column("received_ns", BigInteger, nullable=False),
     Column("transport", Text, nullable=False),
     Column("tenant", Text),
@@ -244,7 +244,7 @@ dead_letters = Table(
 adjustments = Table(
     "adjustments",
     metadata,
-    Column("adjustment_id", _SERIAL, primary_key=True),
+    Column("adjustment_id", SERIAL, primary_key=True),
     Column("entry_id", BigInteger, nullable=False),
     Column("made_ns", BigInteger, nullable=False),
     Column("reason", Text, nullable=False),
@@ -269,109 +269,6 @@ ledger_state = Table(
     Column("value", BigInteger, nullable=False),
 )
 
-# -- budgets -----------------------------------------------------------------------------------------------------------
-
-# What is to be held: `document` is the budget in JSON (budget.py); `counted_from_s` is the beginning of the earliest
-# period that its counters hold.
-budgets = Table(
-    "budgets",
-    metadata,
-    Column("budget_id", _SERIAL, primary_key=True),
-    Column("name", Text, nullable=False, unique=True),
-    Column("source", Text, nullable=False),
-    Column("document", Text, nullable=False),
-    Column("counted_from_s", BigInteger, nullable=False),
-    Column("changed_ns", BigInteger, nullable=False),
-    sqlite_autoincrement=True,  # a number is never used again: counters and leases of a budget that is gone name it
-)
-
-# Every change of a budget: null before, it was made; null after, it was removed.
-budget_changes = Table(
-    "budget_changes",
-    metadata,
-    Column("change_id", _SERIAL, primary_key=True),
-    Column("name", Text, nullable=False),
-    Column("made_ns", BigInteger, nullable=False),
-    Column("made_by", Text, nullable=False),
-    Column("before", Text),
-    Column("after", Text),
-    Index("changes_of_budget", "name"),
-)
-
-# What a budget's calls add up to in one period, moved in the transaction of the entries. The period is part of the key:
-# nothing is ever set back; it stands before the group, so that the rows of one period lie side by side. `group_key` is
-# the JSON array of the values that the budget is `per`, empty for none. `leased` is what is granted to services and not
-# spent yet, in micro-USD, tokens or calls.
-BUDGET_SUMS = ("calls", "tokens", "unpriced_calls", "cost_micro_usd", "cost_rest_pusd")
-budget_counters = Table(
-    "budget_counters",
-    metadata,
-    Column("budget_id", BigInteger, primary_key=True, autoincrement=False),
-    Column("period_start_s", BigInteger, primary_key=True, autoincrement=False),
-    Column("group_key", Text, primary_key=True),
-    *(Column(name, BigInteger, nullable=False) for name in BUDGET_SUMS),
-    Column("leased", BigInteger, nullable=False, server_default="0"),
-)
-
-# The same by the day of the budget's time zone, which forecasts are made from.
-budget_days = Table(
-    "budget_days",
-    metadata,
-    Column("budget_id", BigInteger, primary_key=True, autoincrement=False),
-    Column("day_s", BigInteger, primary_key=True, autoincrement=False),
-    Column("group_key", Text, primary_key=True),
-    *(Column(name, BigInteger, nullable=False) for name in BUDGET_SUMS),
-)
-
-# What of a period's limit one process of a service may spend without asking again. Amounts are micro-USD, tokens or
-# calls; `settled` is what the entries of its calls came to, `reported` what the process says that they did.
-budget_leases = Table(
-    "budget_leases",
-    metadata,
-    Column("lease_id", Text, primary_key=True),
-    Column("budget_id", BigInteger, nullable=False),
-    Column("group_key", Text, nullable=False),
-    Column("period_start_s", BigInteger, nullable=False),
-    Column("owner", Text, nullable=False),
-    Column("state", Text, nullable=False),
-    Column("granted", BigInteger, nullable=False),
-    Column("settled", BigInteger, nullable=False),
-    Column("settled_calls", BigInteger, nullable=False),
-    Column("reported", BigInteger, nullable=False),
-    Column("reported_calls", BigInteger, nullable=False),
-    Column("sequence", BigInteger, nullable=False),
-    Column("granted_ns", BigInteger, nullable=False),
-    Column("expires_ns", BigInteger, nullable=False),
-    Index("leases_of_period", "budget_id", "group_key", "period_start_s"),
-    Index("leases_by_expiry", "state", "expires_ns"),
-    Index("leases_of_owner", "owner", "expires_ns"),
-)
-
-# Each threshold that a budget crossed in a period, under the limit of then, and what became of the message about it.
-# The key is the claim; `message` is the notice in JSON (notices.py), `channels` which have it, in JSON, with the time.
-budget_alerts = Table(
-    "budget_alerts",
-    metadata,
-    Column("alert_id", _SERIAL, primary_key=True),
-    Column("budget_id", BigInteger, nullable=False),
-    Column("budget_name", Text, nullable=False),
-    Column("group_key", Text, nullable=False),
-    Column("period_start_s", BigInteger, nullable=False),
-    Column("period_end_s", BigInteger, nullable=False),
-    Column("threshold", BigInteger, nullable=False),
-    Column("limit_text", Text, nullable=False),
-    Column("made_ns", BigInteger, nullable=False),
-    Column("state", Text, nullable=False),
-    Column("claimed_ns", BigInteger, nullable=False),
-    Column("attempts", BigInteger, nullable=False),
-    Column("delivered_ns", BigInteger),
-    Column("message", Text, nullable=False),
-    Column("channels", Text, nullable=False),
-    Column("problem", Text),
-    UniqueConstraint("budget_id", "group_key", "period_start_s", "threshold", "limit_text", name="alert_key"),
-    Index("alerts_by_state", "state"),
-)
-
 views = MetaData()
 _OF_PROFILES = tuple(column.name for column in profiles.columns if column.name not in {"digest", "cell_id"})
 # A view over the two, with what `details` holds as columns: what reports and people read.
@@ -387,17 +284,4 @@ entries = Table(
     Column("reports", BigInteger),
     *(Column(name, profiles.c[name].type) for name in _OF_PROFILES if name != "profile_id"),
     *(Column(name, BigInteger) for name in Split._fields),
-)
-
-# What each group of each budget came to in each period, with the limit of now. Only SQL asks it.
-budget_spend = Table(
-    "budget_spend",
-    views,
-    Column("budget", Text),
-    Column("unit", Text),
-    Column("mode", Text),
-    Column("limit_amount", BigInteger),
-    Column("group_key", Text),
-    Column("period_start_s", BigInteger),
-    *(Column(name, BigInteger) for name in (*BUDGET_SUMS, "leased")),
 )

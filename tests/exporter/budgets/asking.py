@@ -12,9 +12,9 @@ from spanledger_exporter.leases.lease_rates import LeaseRates
 from spanledger_exporter.leases.leases import Counter, CounterKey, Lease
 from spanledger_exporter.leases.lending import Ask, Lender
 from spanledger_exporter.leases.messages import GrantedLease, LeaseAnswer, LeaseRequest
+from spanledger_exporter.ledger.budget_schema import budget_leases
 from spanledger_exporter.ledger.database import Database
 from spanledger_exporter.ledger.ledger import Ledger
-from spanledger_exporter.ledger.schema import budget_leases
 from spanledger_exporter.prices.price_book import PriceBook
 from spanledger_exporter.prices.pricing import price
 from spanledger_exporter.records import PricedRecord

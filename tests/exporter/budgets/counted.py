@@ -9,8 +9,8 @@ from sqlalchemy import Connection, select
 
 from spanledger_exporter.budgets.budget import Budget, StoredBudget
 from spanledger_exporter.budgets.document import from_document
+from spanledger_exporter.ledger.budget_schema import BUDGET_SUMS, budget_counters, budget_days, budgets
 from spanledger_exporter.ledger.database import Database
-from spanledger_exporter.ledger.schema import BUDGET_SUMS, budget_counters, budget_days, budgets
 from tests.exporter.rebuilt import rows_of
 
 FIELDS = {

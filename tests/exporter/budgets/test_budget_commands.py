@@ -14,8 +14,8 @@ from spanledger_exporter import cli
 from spanledger_exporter.budgets.shelf import BudgetShelf, load_budgets
 from spanledger_exporter.budgets.states import read_group_counts, read_states
 from spanledger_exporter.budgets.tables import bar_text, print_states
+from spanledger_exporter.ledger.budget_schema import budget_alerts, budget_leases
 from spanledger_exporter.ledger.database import open_database
-from spanledger_exporter.ledger.schema import budget_alerts, budget_leases
 from spanledger_exporter.prices.price_book import PriceBook
 from tests.exporter.budgets.budgets import DAY_NS, call, daily, declare, ledger_of, states_of
 

@@ -11,8 +11,8 @@ from spanledger_exporter.budgets.calls_left import CallsLeft
 from spanledger_exporter.budgets.forecast import Forecast
 from spanledger_exporter.budgets.shelf import load_budgets
 from spanledger_exporter.budgets.states import BudgetState, read_group_counts
+from spanledger_exporter.ledger.budget_schema import budget_leases
 from spanledger_exporter.ledger.database import Database
-from spanledger_exporter.ledger.schema import budget_leases
 from spanledger_exporter.prices.price_book import PriceBook
 from spanledger_exporter.records import Usage
 from tests.exporter.budgets.budgets import DAY_NS, HOUR_NS, call, daily, declare, ledger_of, states_of

@@ -7,8 +7,8 @@ from typing import Any
 from sqlalchemy import select
 
 from spanledger_exporter.budgets.shelf import BudgetShelf
+from spanledger_exporter.ledger.budget_schema import budget_spend
 from spanledger_exporter.ledger.database import Database
-from spanledger_exporter.ledger.schema import budget_spend
 from spanledger_exporter.prices.price_book import PriceBook
 from spanledger_exporter.records import Usage
 from tests.exporter.budgets.counted import declared

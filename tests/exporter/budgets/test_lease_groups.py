@@ -9,8 +9,8 @@ from spanledger_exporter.budgets.groups import GROUPS_MAX, LEASED_GROUPS_MAX, ro
 from spanledger_exporter.budgets.periods import Period
 from spanledger_exporter.leases.leases import GRACE_S, TTL_S
 from spanledger_exporter.leases.sweep import release, sweep
+from spanledger_exporter.ledger.budget_schema import budget_counters
 from spanledger_exporter.ledger.database import Database, open_database
-from spanledger_exporter.ledger.schema import budget_counters
 from spanledger_exporter.prices.price_book import PriceBook
 from tests.exporter.budgets.asking import Desk
 
