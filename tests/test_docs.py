@@ -41,6 +41,7 @@ from spanledger_exporter.metrics.dimensions import DEFAULT_DIMENSIONS
 from spanledger_exporter.metrics.month import Month, MonthMetrics
 from spanledger_exporter.prices import price_file
 from spanledger_exporter.prices.genai_prices_book import packaged_book
+from spanledger_exporter.settings import SETTINGS, default_ledger_url
 from spanledger_exporter.top import overview, view
 from spanledger_exporter.top.documents import to_document
 from spanledger_instrumentation import attributes, environment_variables, rate_limits, used_limits
@@ -126,13 +127,13 @@ def public_constants(module: object) -> set[str]:
 
 def test_every_setting_is_documented_with_its_variable_flag_and_default() -> None:
     rows = {code(row.cells["key"])[0]: row.cells for row in docs("configuration.md", "key")}
-    assert rows.keys() == {setting.key for setting in config.SETTINGS}
-    for setting in config.SETTINGS:
+    assert rows.keys() == {setting.key for setting in SETTINGS}
+    for setting in SETTINGS:
         cells = rows[setting.key]
         assert code(cells["variable"]) == [setting.variable]
         assert code(cells["flag"]) == ([setting.flag] if setting.flag else [])
         shown = (code(cells["default"]) or [""])[0]  # what names a file names none by default
-        if setting.default is config.default_ledger_url:  # another on each machine
+        if setting.default is default_ledger_url:  # another on each machine
             assert setting.default().endswith(f"/{shown}")
         else:
             assert shown == setting.default()
@@ -200,7 +201,7 @@ def test_every_variable_of_the_collector_is_documented_with_its_default() -> Non
 
 def test_no_variable_is_named_that_nothing_reads() -> None:
     known = {config.CONFIG_VARIABLE, BINARY_VARIABLE, *collector_variables()}
-    known |= {setting.variable for setting in config.SETTINGS} | {failpoints.VARIABLE}
+    known |= {setting.variable for setting in SETTINGS} | {failpoints.VARIABLE}
     known |= public_constants(environment_variables)
     known |= set(re.findall(r"\bSPANLEDGER_[A-Z_]*[A-Z]\b", (ROOT / "docker-compose.yaml").read_text()))
     for page in PAGES:

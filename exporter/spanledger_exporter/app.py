@@ -15,7 +15,7 @@ from spanledger_exporter.alerts.notifier import Notifier, rules_of
 from spanledger_exporter.budgets.budget_file import BudgetFile
 from spanledger_exporter.budgets.evaluator import Evaluator
 from spanledger_exporter.budgets.shelf import BudgetShelf
-from spanledger_exporter.config import Address, Config, require_safe_addresses
+from spanledger_exporter.config import Config, require_safe_addresses
 from spanledger_exporter.errors import ConfigError, SpanledgerError, UnavailableError
 from spanledger_exporter.leases.api import LeaseApi
 from spanledger_exporter.leases.lease_rates import LeaseRates
@@ -47,6 +47,7 @@ from spanledger_exporter.receiving.http_receiver import HttpReceiver
 from spanledger_exporter.receiving.pipeline import Pipeline
 from spanledger_exporter.receiving.tokens import Gate, Tokens, open_gate
 from spanledger_exporter.receiving.web import WebServer
+from spanledger_exporter.setting_texts import Address
 from spanledger_exporter.top.overview_reader import OverviewReader
 from spanledger_exporter.top.overviews import Overviews
 

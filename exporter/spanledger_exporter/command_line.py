@@ -7,8 +7,9 @@ import sys
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from spanledger_exporter.config import SETTINGS, Config, Setting, load
+from spanledger_exporter.config import Config, load
 from spanledger_exporter.ledger.filters import Filter
+from spanledger_exporter.settings import SETTINGS, Setting
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 

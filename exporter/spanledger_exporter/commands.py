@@ -22,12 +22,13 @@ from spanledger_exporter.command_line import moment as _moment
 from spanledger_exporter.command_line import print_json as _print_json
 from spanledger_exporter.command_line import reading as _reading
 from spanledger_exporter.command_line import sentence as _sentence
-from spanledger_exporter.config import SETTINGS, Config
+from spanledger_exporter.config import Config
 from spanledger_exporter.dashboards.dashboard_commands import add_dashboard_commands
 from spanledger_exporter.ledger import ledger_commands
 from spanledger_exporter.ledger.filters import REPORT_DIMENSIONS
 from spanledger_exporter.prices.prices_commands import add_price_commands
 from spanledger_exporter.receiving import dead_letter_commands, token_commands
+from spanledger_exporter.settings import SETTINGS
 from spanledger_exporter.top.top_commands import add_top_command
 
 _TAIL_POLL_S = 0.5

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from spanledger_exporter import cli
-from spanledger_exporter.config import SETTINGS
+from spanledger_exporter.settings import SETTINGS
 from tests.dashboards import boards
 from tests.servers.process import require
 from tests.servers.prometheus import promtool

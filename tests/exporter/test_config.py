@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from spanledger_exporter.config import SETTINGS, Address, load
+from spanledger_exporter.config import load
 from spanledger_exporter.errors import ConfigError
+from spanledger_exporter.setting_texts import Address
+from spanledger_exporter.settings import SETTINGS
 
 
 def test_nothing_said_listens_on_loopback_and_keeps_a_file() -> None:

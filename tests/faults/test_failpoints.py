@@ -12,6 +12,7 @@ from spanledger_exporter import config, failpoints
 from spanledger_exporter.app import App
 from spanledger_exporter.errors import ConfigError, UnavailableError
 from spanledger_exporter.failpoints import AFTER_COMMIT, POINTS
+from spanledger_exporter.settings import SETTINGS
 from tests.faults.books import assert_balanced
 from tests.faults.traffic import Sender, traffic
 from tests.servers.exporter import Exporter, entries
@@ -55,7 +56,7 @@ def test_what_is_no_point_or_action_is_refused_at_the_start(
 ) -> None:
     monkeypatch.setenv(failpoints.VARIABLE, text)
     flags = {"--grpc": "127.0.0.1:0", "--http": "127.0.0.1:0", "--metrics": "127.0.0.1:0", "--ledger": sqlite_url}
-    settings = {setting.field: flags[setting.flag] for setting in config.SETTINGS if setting.flag in flags}
+    settings = {setting.field: flags[setting.flag] for setting in SETTINGS if setting.flag in flags}
     with pytest.raises(ConfigError, match=r"points are before_insert, before_commit, .*after_sending, actions kill"):
         asyncio.run(App(config.load(environ={}, flags=settings)).start())
 

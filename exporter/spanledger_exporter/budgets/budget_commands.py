@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from spanledger_exporter.budgets.budget import UNIT_NAMES
 from spanledger_exporter.budgets.flags import FIELDS, document_of
 from spanledger_exporter.command_line import Commands, config_of, help_of, print_json, sentence
-from spanledger_exporter.config import SETTINGS
 from spanledger_exporter.errors import LedgerError
+from spanledger_exporter.settings import SETTINGS
 
 if TYPE_CHECKING:
     from spanledger_exporter.budgets.budget import Budget, StoredBudget

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 from spanledger_exporter.command_line import Commands, config_of, sentence
-from spanledger_exporter.config import SETTINGS
 from spanledger_exporter.dashboards.grafana import FOLDER
 from spanledger_exporter.errors import ConfigError, RejectedError
+from spanledger_exporter.settings import SETTINGS
 
 
 def add_dashboard_commands(commands: Commands) -> None:

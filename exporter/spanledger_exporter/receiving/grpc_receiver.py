@@ -13,7 +13,6 @@ from typing import Any, cast
 import grpc
 from google.rpc.code_pb2 import OK
 
-from spanledger_exporter.config import Address
 from spanledger_exporter.errors import ConfigError, DeniedError, RejectedError, UnavailableError
 from spanledger_exporter.metrics.metrics import IngestMetrics
 from spanledger_exporter.receiving import answers
@@ -21,6 +20,7 @@ from spanledger_exporter.receiving.certificates import Certificates
 from spanledger_exporter.receiving.dead_letters import Sender
 from spanledger_exporter.receiving.pipeline import Pipeline
 from spanledger_exporter.receiving.tokens import Gate
+from spanledger_exporter.setting_texts import Address
 
 _logger = logging.getLogger(__name__)
 _EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"

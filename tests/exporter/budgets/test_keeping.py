@@ -13,13 +13,14 @@ from spanledger_exporter.budgets.keeping import KEEP_DAYS, KEEP_DAYS_MIN, begins
 from spanledger_exporter.budgets.periods import Period
 from spanledger_exporter.budgets.rebuilding import drift
 from spanledger_exporter.budgets.shelf import BudgetShelf, load_budgets
-from spanledger_exporter.config import SETTINGS, load
+from spanledger_exporter.config import load
 from spanledger_exporter.errors import UnavailableError
 from spanledger_exporter.ledger.checking import check
 from spanledger_exporter.ledger.database import Database, open_database
 from spanledger_exporter.ledger.ledger import Ledger
 from spanledger_exporter.prices.price_book import PriceBook
 from spanledger_exporter.records import Adjustment, Price
+from spanledger_exporter.settings import SETTINGS
 from tests.exporter.budgets.budgets import states_of
 from tests.exporter.budgets.counted import counters, days, declared
 from tests.exporter.ledgers import DAY_NS, NOW_NS, count, daily, writer
