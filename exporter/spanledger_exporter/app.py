@@ -114,33 +114,8 @@ class App:
         price_metrics = PriceMetrics(registry)
         price_metrics.priced_with(book.source, prices.dated_ns / 1e9)
         watched += self._budgets(database, ingest)
-        spend = LedgerMetrics(
-            registry,
-            ledger.totals(),
-            lambda: ledger.folded,
-            groups_folded=lambda: ledger.groups_folded,
-            window_forgotten=lambda: ledger.window_forgotten,
-            marks=ledger.held_counters(),
-            hold=ledger.hold_counters,
-            dimensions=Dimensions(config.metrics_dimensions),
-            series_max=config.metrics_series_max,
-            hold_s=config.metrics_hold_s,
-        )
-        committer = Committer(
-            ledger,
-            rows_max=config.commit_rows_max,
-            on_commit=spend.committed,
-            on_doubt=lambda: spend.catch_up(ledger.totals()),
-            follow=lambda: spend.follow(ledger.totals_of_others()),
-            follow_s=config.metrics_follow_s,
-        )
-        stack.push_async_callback(asyncio.to_thread, committer.close, config.shutdown_grace_s)
-        watcher = MaintenanceMetrics(registry, database.wal_bytes)
-        maintenance = Maintenance(
-            database, watcher, retention_days=config.retention_days, keep_days=config.budgets_keep_days
-        )
-        stack.push_async_callback(asyncio.to_thread, maintenance.close, config.shutdown_grace_s)
-        maintenance.start()
+        committer = self._committer(registry, ledger)
+        self._maintain(registry, database)
         self._month(registry, database)
         evaluator = self._evaluator(registry, database, ledger)
         watched += self._notify(registry, database, evaluator, ingest, points)
@@ -199,6 +174,41 @@ class App:
         )
         file.take_over()
         return [file]
+
+    def _committer(self, registry: CollectorRegistry, ledger: Ledger) -> Committer:
+        """Make what commits, and the metrics of spend that each commit moves."""
+        config = self._config
+        spend = LedgerMetrics(
+            registry,
+            ledger.totals(),
+            lambda: ledger.folded,
+            groups_folded=lambda: ledger.groups_folded,
+            window_forgotten=lambda: ledger.window_forgotten,
+            marks=ledger.held_counters(),
+            hold=ledger.hold_counters,
+            dimensions=Dimensions(config.metrics_dimensions),
+            series_max=config.metrics_series_max,
+            hold_s=config.metrics_hold_s,
+        )
+        committer = Committer(
+            ledger,
+            rows_max=config.commit_rows_max,
+            on_commit=spend.committed,
+            on_doubt=lambda: spend.catch_up(ledger.totals()),
+            follow=lambda: spend.follow(ledger.totals_of_others()),
+            follow_s=config.metrics_follow_s,
+        )
+        self._stack.push_async_callback(asyncio.to_thread, committer.close, config.shutdown_grace_s)
+        return committer
+
+    def _maintain(self, registry: CollectorRegistry, database: Database) -> None:
+        """Begin the hourly work on the ledger."""
+        config, metrics = self._config, MaintenanceMetrics(registry, database.wal_bytes)
+        maintenance = Maintenance(
+            database, metrics, retention_days=config.retention_days, keep_days=config.budgets_keep_days
+        )
+        self._stack.push_async_callback(asyncio.to_thread, maintenance.close, config.shutdown_grace_s)
+        maintenance.start()
 
     def _lessor(self, database: Database, book: PriceBook) -> Lessor:
         """Begin to lend parts of budgets, at the prices of a book."""
