@@ -174,7 +174,8 @@ def _standing() -> Panel:
     def forecast(part: str) -> str:
         return highest("genai_budget_forecast_ratio", _BY, selector("budget", extra=f'quantile="{part}"'))
 
-    mode = highest("genai_budget_mode_info", "budget, mode", _NAMED)
+    # One mode of each, also while a replica that has not looked at its budgets for a while still says the one before.
+    mode = f"topk by (budget) (1, {highest('genai_budget_mode_info', 'budget, mode', _NAMED)})"
     used = f"{_gauge('genai_budget_used_ratio')} * on (budget) group_left (mode) {mode}"
     columns = {
         "used": (used, Column(unit=RATIO, decimals=1, steps=colors.USED)),

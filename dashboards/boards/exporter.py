@@ -2,11 +2,11 @@
 
 from grafana_foundation_sdk.models.dashboard import DashboardLink, Panel
 
-from dashboards.boards import colors, links, variables
+from dashboards.boards import collector, colors, links, variables
 from dashboards.boards.boards import Board
 from dashboards.boards.looks import Column
 from dashboards.boards.panels import BYTES, COUNT, PER_SECOND, RATIO, SECONDS, WHOLE, Row, grid, lines, number
-from dashboards.boards.queries import RANGE, RATE, counted, quantile, selector, share
+from dashboards.boards.queries import RANGE, counted, quantile, selector, share
 from dashboards.boards.targets import Prom
 
 _NOTHING = "no exporter"
@@ -28,7 +28,6 @@ _RESULTS = {
     "rejected": colors.VERMILION,
 }
 _DEAD = {"malformed_span": colors.ORANGE, "poison": colors.VERMILION, "too_old": colors.BLUE, "future": colors.SKY}
-_COLLECTOR = "otelcol_exporter_queue_size"
 
 
 def board() -> Board:
@@ -58,7 +57,7 @@ def board() -> Board:
                     _ledger(),
                 ],
             ),
-            Row("Collector", [_collector_queue(), _collector_lost()]),
+            Row("Collector", collector.panels(_here())),
             Row("Replicas", [_replicas()]),
         ],
     )
@@ -336,35 +335,6 @@ def _expired() -> Panel:
 def _ledger() -> Panel:
     wal = f"spanledger_wal_bytes{_EACH}"
     return _each("Write-ahead log", "Of a ledger on SQLite; 0 on PostgreSQL.", BYTES, wal, width=8)
-
-
-def _collector_queue() -> Panel:
-    by = "instance, exporter"
-    expr = f"max by ({by}) (otelcol_exporter_queue_size) / (max by ({by}) (otelcol_exporter_queue_capacity) > 0)"
-    return lines(
-        "Queue of the collector",
-        "Share of its room that is taken by what the exporters have not committed yet.",
-        RATIO,
-        Prom(expr, "{{instance}} {{exporter}}"),
-        links=_here(),
-        steps=((None, colors.BLUE), (0.8, colors.VERMILION)),
-        high=1,
-        nothing="no collector",
-    )
-
-
-def _collector_lost() -> Panel:
-    names = "otelcol_(exporter_send_failed|exporter_enqueue_failed|receiver_refused)_spans(_total)?"
-    expr = f'sum by (instance) (rate({{__name__=~"{names}"}}[{RATE}]))'
-    return lines(
-        "Spans that the collector could not pass on",
-        "A second: refused, not put into its queue (`otelcol_exporter_enqueue_failed_spans`, "
-        "`otelcol_receiver_refused_spans`), or given up (`otelcol_exporter_send_failed_spans`).",
-        PER_SECOND,
-        Prom(expr, "{{instance}}"),
-        links=_here(),
-        nothing="no collector, or none lost",
-    )
 
 
 def _replicas() -> Panel:
