@@ -1,5 +1,6 @@
 """A local web server that takes Alertmanager's notifications, and shows Prometheus the state of a budget."""
 
+import contextlib
 import json
 import threading
 from collections.abc import Generator, Mapping
@@ -55,8 +56,9 @@ def listening() -> Generator[Hook]:
             self.send_response(200)
             self.send_header("content-type", "text/plain; version=0.0.4")
             self.send_header("content-length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text.encode())
+            with contextlib.suppress(ConnectionError):  # an Alertmanager that is being restarted waits for no answer
+                self.end_headers()
+                self.wfile.write(text.encode())
 
         def log_message(self, *arguments: object) -> None:
             pass
