@@ -140,8 +140,7 @@ class Lender:
         desk = Desk(rows, self._budgets, connection)
         for change in changes:
             desk.hold(change.after.key, change.after.held - change.before.held)
-            if change.before.state == "open" and change.after.state != "open":
-                self._owners.given_back(change.after)
+            self._owners.changed(*change)
         answers = [self._answer(ask, each, reported, desk, now_ns) for ask, each in zip(asks, wanted, strict=True)]
         leases.save(connection, changes)
         leases.add(connection, desk.granted)
@@ -184,7 +183,7 @@ class Lender:
                 refused.append(desk.standing(one.place, part, "too_many_groups", needed=amount))
             elif amount is not None and amount > desk.room(part):
                 refused.append(desk.standing(one.place, part, "exhausted", needed=amount))
-            elif amount is not None and self._owners.count(part.key, owner) >= self._leases_max:
+            elif amount is not None and self._owners.holding(part.key, owner).leases >= self._leases_max:
                 refused.append(desk.standing(one.place, part, "too_many_leases", needed=amount))
         return refused
 
@@ -194,13 +193,18 @@ class Lender:
             needed = one.amount(part)
             if needed is None:
                 continue
-            share = desk.room(part) // (2 * self._owners.sharing(part.key, owner))
-            amount = max(min(share, desk.limit(part) // _SLICE_PARTS, AMOUNT_MAX), needed)
+            amount = max(self._slice(owner, part, desk), needed)
             lease = _lease(part, owner, amount, now_ns)
             self._owners.granted(lease)
             desk.grant(lease)
             made.append(_granted(part, lease, desk.limit(part)))
         return Granted(one.place, made, one.rates)
+
+    def _slice(self, owner: str, part: Part, desk: Desk) -> int:
+        """Return how much a process may have beyond what its call needs: two leases' worth with what it has."""
+        has, room = self._owners.holding(part.key, owner).unspent, desk.room(part)
+        sharing, most = 2 * self._owners.sharing(part.key, owner), desk.limit(part) // _SLICE_PARTS
+        return min(room // sharing, most, 2 * min((room + has) // sharing, most) - has, AMOUNT_MAX)
 
     def _wanted(self, connection: Connection, ask: Ask, now_ns: int) -> list[_Wanted]:
         now_s = now_ns // _NS_PER_S

@@ -4,9 +4,9 @@ Read now and then, for other replicas grant some, and kept up by what is granted
 there is room for never depends on it.
 """
 
-from typing import Final
+from typing import Final, NamedTuple
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, case, func, select
 
 from spanledger_exporter.leases import leases
 from spanledger_exporter.leases.leases import CounterKey, Lease
@@ -16,11 +16,21 @@ _KEPT_S: Final = 10
 _NS_PER_S: Final = 10**9
 
 
+class Holding(NamedTuple):
+    """What a process has of a counter: how many open leases, and what of them it has not told to be spent."""
+
+    leases: int
+    unspent: int
+
+
+_NOTHING: Final = Holding(0, 0)
+
+
 class LeaseOwners:
     """The processes that have open leases; for one thread."""
 
     def __init__(self) -> None:
-        self._owners: dict[CounterKey, dict[str, int]] = {}
+        self._owners: dict[CounterKey, dict[str, Holding]] = {}
         self._read_ns: int | None = None
 
     def follow(self, connection: Connection, now_ns: int) -> None:
@@ -33,18 +43,22 @@ class LeaseOwners:
         lease = budget_leases.c
         who = (lease.budget_id, lease.period_start_s, lease.group_key, lease.owner)
         alive = lease.state == "open", lease.expires_ns >= now_ns - leases.GRACE_S * _NS_PER_S
-        owners: dict[CounterKey, dict[str, int]] = {}
-        for *key, owner, count in connection.execute(select(*who, func.count()).where(*alive).group_by(*who)):
-            owners.setdefault(CounterKey(*key), {})[owner] = count
+        used = case((lease.reported > lease.settled, lease.reported), else_=lease.settled)
+        unspent = func.sum(case((lease.granted > used, lease.granted - used), else_=0))
+        owners: dict[CounterKey, dict[str, Holding]] = {}
+        for *key, owner, count, amount in connection.execute(
+            select(*who, func.count(), unspent).where(*alive).group_by(*who)
+        ):
+            owners.setdefault(CounterKey(*key), {})[owner] = Holding(count, int(amount))
         self._owners, self._read_ns = owners, now_ns
 
     def forget(self) -> None:
         """Forget what a transaction that was undone has made."""
         self._read_ns = None
 
-    def count(self, key: CounterKey, owner: str) -> int:
-        """Return how many open leases a process has of a counter."""
-        return self._owners.get(key, {}).get(owner, 0)
+    def holding(self, key: CounterKey, owner: str) -> Holding:
+        """Return what a process has of a counter."""
+        return self._owners.get(key, {}).get(owner, _NOTHING)
 
     def sharing(self, key: CounterKey, owner: str) -> int:
         """Return how many processes share a counter, this one among them."""
@@ -52,12 +66,20 @@ class LeaseOwners:
 
     def granted(self, lease: Lease) -> None:
         """Count a new lease."""
-        owners = self._owners.setdefault(lease.key, {})
-        owners[lease.owner] = owners.get(lease.owner, 0) + 1
+        self._move(lease, 1, _unspent(lease))
 
-    def given_back(self, lease: Lease) -> None:
-        """Count a lease no more: of a small budget a process takes one for each call, and many in a second."""
-        owners = self._owners.get(lease.key, {})
-        left = owners.pop(lease.owner, 0) - 1
-        if left > 0:
-            owners[lease.owner] = left
+    def changed(self, before: Lease, after: Lease) -> None:
+        """Take what a process tells of a lease; one that it gives back counts no more."""
+        if before.state == "open":
+            self._move(after, 0 if after.state == "open" else -1, _unspent(after) - _unspent(before))
+
+    def _move(self, lease: Lease, leases_: int, unspent: int) -> None:
+        owners = self._owners.setdefault(lease.key, {})
+        before = owners.pop(lease.owner, _NOTHING)
+        after = Holding(before.leases + leases_, max(before.unspent + unspent, 0))
+        if after.leases > 0:
+            owners[lease.owner] = after
+
+
+def _unspent(lease: Lease) -> int:
+    return max(lease.granted - max(lease.settled, lease.reported), 0) if lease.state == "open" else 0

@@ -45,10 +45,23 @@ def test_a_lease_is_a_part_of_what_is_left_and_never_less_than_the_call_needs(de
     assert desk.lease(1).granted == 100  # a tenth of the limit
     assert desk.lease(300).granted == 300
     assert desk.lease(1, process=OTHER).granted == 100
-    assert desk.lease(1).granted == 100
-    assert desk.lease(1).granted == 100  # of the 400 that are left, for two processes
-    assert desk.lease(1).granted == 75
-    assert desk.counter("all").leased == 775
+    assert desk.lease(1).granted == 1  # it has more than two leases' worth
+    assert desk.lease(1, process="33333333-cccc").granted == 83  # of the 499 that are left, for three processes
+    assert desk.counter("all").leased == 584
+
+
+def test_a_process_has_two_leases_worth_at_a_time_however_often_it_asks(desk: Desk) -> None:
+    """One to spend and the next: of a budget of many scopes it asks for each, and takes all along if it is killed."""
+    desk.budget("all", 1000)
+    first, *others = [desk.lease(2, team=f"team-{number}") for number in range(8)]
+    assert [lease.granted for lease in others] == [100, 2, 2, 2, 2, 2, 2]
+    desk.report(first.lease, 1, used=90, calls=9)
+    assert desk.lease(2).granted == 78
+    desk.report(first.lease, 2, used=100, calls=10, closed=True)
+    assert desk.lease(2).granted == 10
+    assert desk.lease(2, process=OTHER).granted == 100
+    desk.clock.now_s += 11  # what was told is read again
+    assert desk.lease(2).granted == 2
 
 
 def test_rates_come_with_the_answer_and_bound_a_call_that_named_no_amount(desk: Desk) -> None:
@@ -247,7 +260,7 @@ def test_a_process_that_asks_for_ever_more_is_stopped(database: Database, book: 
     for _ in range(3):
         desk.lease()
     (denied,) = desk.want().denied
-    assert (denied.reason, denied.leased) == ("too_many_leases", 300_000)
+    assert (denied.reason, denied.leased) == ("too_many_leases", 201_000)
     assert desk.lease(process=OTHER).granted
 
 
