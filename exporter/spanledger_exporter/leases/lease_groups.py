@@ -3,8 +3,8 @@
 A lease is of a call that nobody has seen yet, and whoever may ask for leases may make values up. So a counter of which
 nothing is counted goes again with its last lease, and of one budget and period there are at most so many at a time.
 
-How many there are is read now and then, for entries and other replicas make some, and kept up by what is made here in
-between.
+Which there are is read now and then, for entries and other replicas make some and let go of some, and kept up by what
+is made here in between.
 """
 
 from collections.abc import Container, Iterable
@@ -57,6 +57,7 @@ class LeaseGroups:
         self._claimed.clear()
         if not 0 <= now_ns - self._read_ns < _KEPT_S * _NS_PER_S:
             self._counts.clear()
+            self._known.clear()
             self._read_ns = now_ns
 
     def forget(self) -> None:
