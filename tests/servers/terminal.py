@@ -48,7 +48,7 @@ class Terminal:
             stderr=self._slave,
             env={**plain, "TERM": "xterm-256color", "PYTHONUTF8": "1", **(environ or {})},
             start_new_session=True,
-            preexec_fn=_take_terminal,  # noqa: PLW1509 -- one call of the system, and no other way to be sent Ctrl-C
+            preexec_fn=_as_a_shell_starts_it,  # noqa: PLW1509 -- calls of the system, and no other way to be sent Ctrl-C
         )
 
     def settings_now(self) -> list[Any]:  # as termios has them
@@ -113,5 +113,8 @@ class Terminal:
         os.close(self._slave)
 
 
-def _take_terminal() -> None:
+def _as_a_shell_starts_it() -> None:
+    """With the terminal, and with no signal ignored; whoever started the tests in the background ignores some."""
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM, signal.SIGTSTP):
+        signal.signal(number, signal.SIG_DFL)
