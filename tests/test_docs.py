@@ -322,8 +322,9 @@ def test_no_metric_is_named_that_is_not_exposed() -> None:
 
 
 def test_the_expressions_of_the_docs_are_promql(tmp_path: Path) -> None:
-    shown = [line for page in PAGES for block in blocks(page) if block.language == "promql" for line in block.lines]
-    expressions = [line for line in shown if not line.startswith("#")]
+    shown = ["\n".join(block.lines) for page in PAGES for block in blocks(page) if block.language == "promql"]
+    lines = [line for text in shown for line in re.split(r"\n(?! )", text)]  # what is indented goes on
+    expressions = [line for line in lines if not line.startswith("#")]
     rules = [{"record": f"shown:{number}", "expr": each} for number, each in enumerate(expressions)]
     file = tmp_path / "rules.yml"
     file.write_text(yaml.safe_dump({"groups": [{"name": "docs", "rules": rules}]}))

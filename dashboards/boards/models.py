@@ -6,7 +6,7 @@ from dashboards.boards import colors, links, variables
 from dashboards.boards.boards import Board
 from dashboards.boards.looks import Column
 from dashboards.boards.panels import COUNT, RATIO, SECONDS, USD, WHOLE, Row, bars, grid, lines, number
-from dashboards.boards.queries import RANGE, hourly, increase, or_none, priced, quantile, rate, share
+from dashboards.boards.queries import RANGE, hourly, or_none, priced, quantile, rate, rise, share
 from dashboards.boards.targets import Prom
 
 _BY = "provider, model"
@@ -35,15 +35,15 @@ def board() -> Board:
 
 
 def _totals() -> list[Panel]:
-    cost = increase("genai_cost_usd_total")
-    read, taken = increase("genai_tokens_total", extra=_READ), increase("genai_tokens_total", extra=_INPUT)
-    saved, premium = increase("genai_cache_saved_usd_total"), increase("genai_cache_write_premium_usd_total")
+    cost = rise("genai_cost_usd_total")
+    read, taken = rise("genai_tokens_total", extra=_READ), rise("genai_tokens_total", extra=_INPUT)
+    saved, premium = rise("genai_cache_saved_usd_total"), rise("genai_cache_write_premium_usd_total")
     return [
         number(
             "Cost for a call",
             "Mean cost of the calls that have a price.",
             USD,
-            Prom(share(cost, priced("increase")), instant=True),
+            Prom(share(cost, priced("rise")), instant=True),
             links=[links.traces()],
             decimals=6,
         ),
@@ -80,7 +80,7 @@ def _totals() -> list[Panel]:
             "Models",
             "Models that were called.",
             COUNT,
-            Prom(f"count({increase('genai_calls_total', _BY)} > 0)", instant=True),
+            Prom(f"count({rise('genai_calls_total', _BY)} > 0)", instant=True),
             links=[links.board("ledger", "Ledger")],
             decimals=0,
         ),
@@ -88,18 +88,18 @@ def _totals() -> list[Panel]:
 
 
 def _comparison() -> Panel:
-    cost, calls = increase("genai_cost_usd_total", _BY), increase("genai_calls_total", _BY)
-    tokens, written = increase("genai_tokens_total", _BY), increase("genai_tokens_total", _BY, _OUTPUT)
-    taken, read = increase("genai_tokens_total", _BY, _INPUT), increase("genai_tokens_total", _BY, _READ)
-    errors = or_none(increase("genai_calls_total", _BY, 'outcome="error"'), calls)
+    cost, calls = rise("genai_cost_usd_total", _BY), rise("genai_calls_total", _BY)
+    tokens, written = rise("genai_tokens_total", _BY), rise("genai_tokens_total", _BY, _OUTPUT)
+    taken, read = rise("genai_tokens_total", _BY, _INPUT), rise("genai_tokens_total", _BY, _READ)
+    errors = or_none(rise("genai_calls_total", _BY, 'outcome="error"'), calls)
     columns = {
         "cost": (cost, Column(unit=USD)),
         "calls": (calls, Column(unit=WHOLE, decimals=0)),
-        "cost for a call": (share(cost, priced("increase", _BY)), Column(unit=USD, decimals=6)),
+        "cost for a call": (share(cost, priced("rise", _BY)), Column(unit=USD, decimals=6)),
         "USD for a million tokens": (f"1e6 * {share(cost, tokens)}", Column(unit=USD)),
         "output tokens for a call": (share(written, calls), Column(unit=COUNT)),
         "cache hits": (share(or_none(read, taken), taken), Column(unit=RATIO, decimals=1, bar=True)),
-        "saved by the cache": (increase("genai_cache_saved_usd_total", _BY), Column(unit=USD)),
+        "saved by the cache": (rise("genai_cache_saved_usd_total", _BY), Column(unit=USD)),
         "fail": (share(errors, calls), Column(unit=RATIO, decimals=1, steps=colors.FEW)),
         "duration, half": (quantile(0.5, "genai_call_duration_seconds", _BY, RANGE), Column(unit=SECONDS)),
         "tokens a second, half": (
@@ -156,7 +156,7 @@ def _usual() -> Panel:
 
 
 def _types() -> Panel:
-    expr = increase("genai_cost_by_type_usd_total", "model, cost_type")
+    expr = rise("genai_cost_by_type_usd_total", "model, cost_type")
     return bars(
         "What is paid for",
         "Cost of the time that is shown, by model and type, of the 20 largest.",
@@ -190,7 +190,7 @@ def _saved() -> Panel:
 
 
 def _saved_by_model() -> Panel:
-    expr = f"{increase('genai_cache_saved_usd_total', _BY)} - {increase('genai_cache_write_premium_usd_total', _BY)}"
+    expr = f"{rise('genai_cache_saved_usd_total', _BY)} - {rise('genai_cache_write_premium_usd_total', _BY)}"
     return bars(
         "Saved by each model's cache",
         "What reads cost less, less what writes cost more, than uncached input would have, in the time that is shown.",

@@ -11,16 +11,16 @@ from dashboards.boards.queries import (
     RANGE,
     highest,
     hourly,
-    increase,
     now,
     or_none,
     quantile,
     rate,
+    rise,
     share,
 )
 from dashboards.boards.targets import Prom
 
-_CALLS = increase("genai_calls_total")
+_CALLS = rise("genai_calls_total")
 _OF_A_RATIO = "A share of no calls is no number."
 
 
@@ -48,7 +48,7 @@ def _money() -> list[Panel]:
             "Cost",
             "Cost of the calls in the time that is shown; of an unpriced call the cost is not in it.",
             USD,
-            Prom(increase("genai_cost_usd_total"), instant=True),
+            Prom(rise("genai_cost_usd_total"), instant=True),
             links=[links.board("spend", "Cost and attribution")],
         ),
         number(
@@ -95,8 +95,8 @@ def _count_over(part: float) -> str:
 
 
 def _calls() -> list[Panel]:
-    unpriced = or_none(increase("genai_unpriced_calls_total"), _CALLS)
-    errors = or_none(increase("genai_calls_total", extra='outcome="error"'), _CALLS)
+    unpriced = or_none(rise("genai_unpriced_calls_total"), _CALLS)
+    errors = or_none(rise("genai_calls_total", extra='outcome="error"'), _CALLS)
     return [
         number(
             "Calls",
@@ -141,7 +141,7 @@ def _calls() -> list[Panel]:
             "Cost for a call",
             "Mean cost of the calls that have a price, or none to have.",
             USD,
-            Prom(share(increase("genai_cost_usd_total"), f"({_CALLS} - {unpriced})"), instant=True),
+            Prom(share(rise("genai_cost_usd_total"), f"({_CALLS} - {unpriced})"), instant=True),
             links=[links.board("models", "Models")],
             decimals=6,
         ),

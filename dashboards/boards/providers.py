@@ -6,10 +6,10 @@ from dashboards.boards import colors, links, variables
 from dashboards.boards.boards import Board
 from dashboards.boards.looks import Column
 from dashboards.boards.panels import COUNT, PER_SECOND, RATIO, SECONDS, WHOLE, Row, bars, grid, lines, number, spread
-from dashboards.boards.queries import RANGE, RATE, increase, or_none, quantile, rate, selector, share
+from dashboards.boards.queries import RANGE, RATE, or_none, quantile, rate, rise, selector, share
 from dashboards.boards.targets import Prom
 
-_CALLS = increase("genai_calls_total")
+_CALLS = rise("genai_calls_total")
 _DURATION = "genai_call_duration_seconds"
 _FIRST_CHUNK = "genai_time_to_first_chunk_seconds"
 _SPEED = "genai_output_tokens_per_second"
@@ -39,9 +39,9 @@ def board() -> Board:
 
 
 def _now() -> list[Panel]:
-    errors = or_none(increase("genai_call_errors_total"), _CALLS)
-    limited = or_none(increase("genai_call_errors_total", extra=f'error_type=~"{LIMITED}"'), _CALLS)
-    retries = or_none(increase("genai_retries_total"), _CALLS)
+    errors = or_none(rise("genai_call_errors_total"), _CALLS)
+    limited = or_none(rise("genai_call_errors_total", extra=f'error_type=~"{LIMITED}"'), _CALLS)
+    retries = or_none(rise("genai_retries_total"), _CALLS)
     return [
         number(
             "Calls that fail",
@@ -145,12 +145,12 @@ def _retries() -> Panel:
 
 def _table() -> Panel:
     by = "provider, model"
-    calls = increase("genai_calls_total", by)
-    errors = or_none(increase("genai_calls_total", by, 'outcome="error"'), calls)
+    calls = rise("genai_calls_total", by)
+    errors = or_none(rise("genai_calls_total", by, 'outcome="error"'), calls)
     columns = {
         "calls": (calls, Column(unit=WHOLE, decimals=0)),
         "fail": (share(errors, calls), Column(unit=RATIO, decimals=1, steps=colors.FEW)),
-        "retries": (share(or_none(increase("genai_retries_total", by), calls), calls), Column(unit=RATIO, decimals=1)),
+        "retries": (share(or_none(rise("genai_retries_total", by), calls), calls), Column(unit=RATIO, decimals=1)),
         "duration, half": (quantile(0.5, _DURATION, by, RANGE), Column(unit=SECONDS)),
         "duration, 95 of 100": (quantile(0.95, _DURATION, by, RANGE), Column(unit=SECONDS)),
         "first chunk, 95 of 100": (quantile(0.95, _FIRST_CHUNK, by, RANGE), Column(unit=SECONDS)),

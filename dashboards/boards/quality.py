@@ -6,10 +6,10 @@ from dashboards.boards import colors, links, variables
 from dashboards.boards.boards import Board
 from dashboards.boards.looks import Column
 from dashboards.boards.panels import COUNT, PER_SECOND, RATIO, SECONDS, USD, WHOLE, Row, bars, grid, lines, number
-from dashboards.boards.queries import RANGE, RATE, hourly, increase, or_none, rate, share
+from dashboards.boards.queries import RANGE, RATE, hourly, or_none, rate, rise, share
 from dashboards.boards.targets import Prom
 
-_CALLS = increase("genai_calls_total")
+_CALLS = rise("genai_calls_total")
 _MONTH_S, _45_DAYS_S = 30 * 86_400, 45 * 86_400
 _HEALTH = "Of all that was sent, whatever is chosen above."
 _NONE = "none"
@@ -34,9 +34,7 @@ def board() -> Board:
 
 
 def _now() -> list[Panel]:
-    unpriced, unreported = (
-        or_none(increase(f"genai_{kind}_calls_total"), _CALLS) for kind in ("unpriced", "unreported")
-    )
+    unpriced, unreported = (or_none(rise(f"genai_{kind}_calls_total"), _CALLS) for kind in ("unpriced", "unreported"))
     spans = "sum(increase(spanledger_spans_total{}[" + RANGE + "]))"
     folded = spans.replace("{}", '{result=~"folded|duplicate"}')
     received = spans.replace("{}", '{result=~"accepted|folded|duplicate|rejected"}')
@@ -121,7 +119,7 @@ def _unpriced_share() -> Panel:
 
 def _unpriced_table() -> Panel:
     by = "provider, model, reason"
-    columns = {"calls": (f"{increase('genai_unpriced_calls_total', by)} > 0", Column(unit=WHOLE, decimals=0))}
+    columns = {"calls": (f"{rise('genai_unpriced_calls_total', by)} > 0", Column(unit=WHOLE, decimals=0))}
     return grid(
         "Models without a price",
         "In the time that is shown. A price of your own, or a newer price list, ends it; `spanledger "
@@ -161,7 +159,7 @@ def _unreported_share() -> Panel:
 def _unreported_table() -> Panel:
     keys = ("service", "provider", "model", "usage_status")
     columns = {
-        "calls": (f"{increase('genai_unreported_calls_total', ', '.join(keys))} > 0", Column(unit=WHOLE, decimals=0))
+        "calls": (f"{rise('genai_unreported_calls_total', ', '.join(keys))} > 0", Column(unit=WHOLE, decimals=0))
     }
     return grid(
         "Where usage is missing",

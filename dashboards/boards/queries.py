@@ -34,10 +34,14 @@ def total(expression: str, by: str = "") -> str:
     return f"sum by ({by}) ({expression})" if by else f"sum({expression})"
 
 
-def increase(metric: str, by: str = "", extra: str = "", before: str = "") -> str:
-    """Return by how much counters of the ledger rose in the range that is shown, or as long `before` it."""
-    offset = f" offset {before}" if before else ""
-    return total(one(f"increase({spend(metric, extra)}[{RANGE}]{offset})"), by)
+def rise(metric: str, by: str = "", extra: str = "", before: str = "") -> str:
+    """Return by how much counters of the ledger rose in the range that is shown, or as long `before` it.
+
+    They never fall, nor begin anew with an exporter, so that it is the most of any replica less the least of any:
+    docs/decisions/0019 says why that is better than `increase()`.
+    """
+    seen = f"{spend(metric, extra)}[{RANGE}]{f' offset {before}' if before else ''}"
+    return total(f"{one(f'max_over_time({seen})')} - min without (instance, pod) (min_over_time({seen}))", by)
 
 
 def rate(metric: str, by: str = "", extra: str = "") -> str:
@@ -66,8 +70,8 @@ def or_none(expression: str, whole: str) -> str:
 
 
 def priced(counting: str, by: str = "") -> str:
-    """Return how many calls have a price, `counting` them by `increase` or `rate`: the others are in no mean cost."""
-    count = {"increase": increase, "rate": rate}[counting]
+    """Return how many calls have a price, `counting` them by `rise` or `rate`: the others are in no mean cost."""
+    count = {"rise": rise, "rate": rate}[counting]
     calls = count("genai_calls_total", by)
     return f"({calls} - {or_none(count('genai_unpriced_calls_total', by), calls)})"
 

@@ -6,11 +6,11 @@ from dashboards.boards import colors, links, variables
 from dashboards.boards.boards import Board
 from dashboards.boards.looks import Column
 from dashboards.boards.panels import COUNT, RATIO, USD, WHOLE, Row, bars, grid, lines, number, spread
-from dashboards.boards.queries import RANGE, RATE, highest, hourly, increase, now, or_none, quantile, selector, share
+from dashboards.boards.queries import RANGE, RATE, highest, hourly, now, or_none, quantile, rise, selector, share
 from dashboards.boards.targets import Prom
 
-_COST = increase("genai_cost_usd_total")
-_CALLS = increase("genai_calls_total")
+_COST = rise("genai_cost_usd_total")
+_CALLS = rise("genai_calls_total")
 
 
 def board() -> Board:
@@ -35,8 +35,8 @@ def board() -> Board:
 
 
 def _totals() -> list[Panel]:
-    before = increase("genai_cost_usd_total", before=RANGE)
-    tokens = increase("genai_tokens_total")
+    before = rise("genai_cost_usd_total", before=RANGE)
+    tokens = rise("genai_tokens_total")
     return [
         number(
             "Cost",
@@ -93,12 +93,12 @@ def _over_time(name: str) -> Panel:
 
 def _table(*keys: str) -> Panel:
     by = ", ".join(keys)
-    calls, cost = increase("genai_calls_total", by), increase("genai_cost_usd_total", by)
-    unpriced = or_none(increase("genai_unpriced_calls_total", by), calls)
+    calls, cost = rise("genai_calls_total", by), rise("genai_cost_usd_total", by)
+    unpriced = or_none(rise("genai_unpriced_calls_total", by), calls)
     columns = {
         "cost": (cost, Column(unit=USD)),
         "calls": (calls, Column(unit=WHOLE, decimals=0)),
-        "tokens": (increase("genai_tokens_total", by), Column(unit=COUNT)),
+        "tokens": (rise("genai_tokens_total", by), Column(unit=COUNT)),
         "cost for a call": (share(cost, f"({calls} - {unpriced})"), Column(unit=USD, decimals=6)),
         "cost unknown": (share(unpriced, calls), Column(unit=RATIO, decimals=1, steps=colors.FEW)),
     }
@@ -139,13 +139,13 @@ def _types() -> Panel:
 
 
 def _types_share() -> Panel:
-    part = increase("genai_cost_by_type_usd_total", "cost_type")
+    part = rise("genai_cost_by_type_usd_total", "cost_type")
     return bars(
         "Share of each type",
         "Part of the cost of the time that is shown.",
         RATIO,
         Prom(
-            f"{part} / ignoring (cost_type) group_left () ({increase('genai_cost_by_type_usd_total')} > 0)",
+            f"{part} / ignoring (cost_type) group_left () ({rise('genai_cost_by_type_usd_total')} > 0)",
             "{{cost_type}}",
             instant=True,
         ),

@@ -1,7 +1,9 @@
 """Calls of the past -> what Prometheus would have of them by now, had it scraped all the time.
 
 The exporter's own metrics are moved call by call on the time line and read at each scrape, so that names, labels and
-values are those of the code. `promtool` makes blocks of that, which Prometheus takes for its own.
+values are those of the code. Each day it was started anew under another name, as a Kubernetes Deployment does, but for
+the last day, which belongs to an exporter that still runs. `promtool` makes blocks of that, which Prometheus takes for
+its own.
 
 Source: prometheus.io/docs/prometheus/2.42/storage, "Backfilling from OpenMetrics format".
 """
@@ -56,23 +58,24 @@ def entries(bodies: Sequence[bytes]) -> list[Entry]:
 
 
 def write(folder: Path, past: Sequence[Entry], until_s: int, instance: str) -> None:
-    """Write a Prometheus' data folder as it would be at a time."""
+    """Write a Prometheus' data folder as it would be at a time; `instance` is what has run for a day by then."""
     text = folder / "history.openmetrics"
     with text.open("w") as file:
-        file.writelines(_lines(past, until_s, f'instance="{instance}",job="spanledger"'))
+        file.writelines(_lines(past, until_s, instance))
         file.write("# EOF\n")
     promtool("tsdb", "create-blocks-from", "openmetrics", f"--max-block-duration={_BLOCK}", text, folder / "prometheus")
     text.unlink()
 
 
-def _lines(past: Sequence[Entry], until_s: int, scraped: str) -> Iterator[str]:
+def _lines(past: Sequence[Entry], until_s: int, instance: str) -> Iterator[str]:
     heads: dict[tuple[str, frozenset[tuple[str, str]]], str] = {}
     for at_s, sample in _samples(past, until_s):
         key = (sample.name, frozenset(sample.labels.items()))
         if (head := heads.get(key)) is None:
             labels = "".join(f'{name}="{value}",' for name, value in sample.labels.items())
-            head = heads[key] = f"{sample.name}{{{labels}{scraped}}}"
-        yield f"{head} {sample.value!r} {at_s}\n"
+            head = heads[key] = f'{sample.name}{{{labels}job="spanledger",instance='
+        days = (until_s - at_s) // _SINCE_START_S
+        yield f'{head}"{f"gone-{days}:9464" if days else instance}"}} {sample.value!r} {at_s}\n'
 
 
 def _samples(past: Sequence[Entry], until_s: int) -> Iterator[tuple[int, Sample]]:

@@ -49,6 +49,10 @@ def of_panel(**changes: Any) -> Callable[[Dashboard], None]:
 
 
 MAX = "max without (instance, pod)"
+MIN = "min without (instance, pod)"
+MOST = "max_over_time(genai_cost_usd_total[$__range])"
+LEAST = "min_over_time(genai_cost_usd_total[$__range])"
+OTHERS_LEAST = "min_over_time(genai_calls_total[$__range])"
 BUCKETS = "genai_call_cost_usd_bucket"
 COST = "rate(genai_cost_usd_total[$__rate_interval])"
 LINK = {"title": "there", "url": "/d/x?var-team=${__field.labels.team}"}
@@ -85,6 +89,9 @@ SPOILED: list[tuple[str, Callable[[Dashboard], None]]] = [
     ("replicas_are_counted_once", query(f"sum({COST})")),
     ("replicas_are_counted_once", query(f"{MAX} (sum without (model) ({COST}))")),
     ("replicas_are_counted_once", query("sum(genai_month_to_date_cost_usd)")),
+    ("replicas_are_counted_once", query(f"sum({MAX} (increase(genai_cost_usd_total[$__range])))", instant=True)),
+    ("counters_are_rated_and_summed", query(f"sum({MAX} ({MOST}) - {MAX} ({LEAST}))", instant=True)),
+    ("replicas_are_counted_once", query(f"sum({MAX} ({MOST}) - {MIN} ({OTHERS_LEAST}))", instant=True)),
     ("replicas_are_counted_once", query(f"max by (le) (rate({BUCKETS}[$__rate_interval]))")),
     ("divisions_are_guarded", query(f"sum({MAX} ({COST})) / sum({MAX} ({COST}))")),
     ("zero_is_said_where_it_is_true", query(f"sum({MAX} ({COST})) or vector(0)")),

@@ -19,9 +19,13 @@ _LIMITED: Final = (
 )
 
 
-def increase(counter: str, window: str) -> str:
-    """Return by how much counters of the ledger rose, whichever of several replicas shows them."""
-    return f"max without (instance, pod) (increase({counter}[{window}]))"
+def rise(counter: str, window: str) -> str:
+    """Return by how much counters of the ledger rose, whichever replicas showed them meanwhile.
+
+    They never fall, nor begin anew with an exporter: docs/decisions/0019 says why this is better than `increase()`.
+    """
+    most, least = (f"{each} without (instance, pod) ({each}_over_time({counter}[{window}]))" for each in ("max", "min"))
+    return f"{most} - {least}"
 
 
 def born_or_rising(metric: str, by: str, window: str, job: str) -> str:
@@ -45,11 +49,11 @@ def spend_rules(prefix: str, job: str) -> list[Group]:
 
 
 def _spend(job: str) -> list[Recording | Alert]:
-    unreported = f"sum by (service, model) ({increase('genai_unreported_calls_total', '1h')})"
-    calls = f"sum by (service, model) ({increase('genai_calls_total', '1h')})"
+    unreported = f"sum by (service, model) ({rise('genai_unreported_calls_total', '1h')})"
+    calls = f"sum by (service, model) ({rise('genai_calls_total', '1h')})"
     unpriced = 'genai_unpriced_calls_total{reason!="unreported_usage"}'
     return [
-        Recording(_HOURLY, f"sum by {_BY} ({increase('genai_cost_usd_total', '1h')})"),
+        Recording(_HOURLY, f"sum by {_BY} ({rise('genai_cost_usd_total', '1h')})"),
         Alert(
             name="SpanledgerSpendSpike",
             # Mondays are not Sundays: what was as dear at this hour a week ago is no spike, where that is known.
@@ -109,7 +113,7 @@ def _by_undated_model(counter: str) -> str:
     A call that failed names the model that was asked for, one that did not the model that answered: gpt-4o-mini and
     gpt-4o-mini-2024-07-18. What share fails can be told only where the two are one.
     """
-    undated = f'label_replace({increase(counter, "15m")}, "undated", "$1", "model", "{_UNDATED}")'
+    undated = f'label_replace({rise(counter, "15m")}, "undated", "$1", "model", "{_UNDATED}")'
     of_each = f"sum by (provider, undated) ({undated})"
     return f'sum by (provider, model) (label_replace({of_each}, "model", "$1", "undated", "(.*)"))'
 
