@@ -4,7 +4,7 @@ Source: grafana.com/docs/grafana v13.2, "Panels and visualizations".
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from grafana_foundation_sdk.builders import bargauge, common, heatmap, stat, statetimeline, table, timeseries
@@ -171,13 +171,16 @@ def spread(
     width: int = 12,
     height: int = 8,
 ) -> models.Panel:
-    """Show how observations of a histogram are spread, over time."""
+    """Show how observations of a histogram are spread, over time; the query is of its buckets.
+
+    Each bucket counts what is in those below it, too: only of what a query calls a heatmap does Grafana take that off.
+    """
     color = heatmap.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme("Cividis").steps(64)
     built = heatmap.Panel().calculate(False).color(color).exemplars_color(colors.VERMILION)
     built = built.y_axis(heatmap.YAxisConfig().unit(unit).axis_placement(shapes.AxisPlacement.LEFT))
-    built = built.cell_values(heatmap.CellValues().unit(COUNT)).show_legend()
+    built = built.cell_values(heatmap.CellValues().unit(PER_SECOND)).show_legend()
     look = Look(title=title, text=text, unit=unit, links=links, width=width, height=height)
-    return dressed(built.build(), look, (query,))
+    return dressed(built.build(), look, (replace(query, format=PromQueryFormat.HEATMAP),))
 
 
 def states(

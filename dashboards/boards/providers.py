@@ -6,7 +6,7 @@ from dashboards.boards import colors, links, variables
 from dashboards.boards.boards import Board
 from dashboards.boards.looks import Column
 from dashboards.boards.panels import COUNT, PER_SECOND, RATIO, SECONDS, WHOLE, Row, bars, grid, lines, number, spread
-from dashboards.boards.queries import RANGE, RATE, or_none, quantile, rate, rise, selector, share
+from dashboards.boards.queries import RANGE, buckets, or_none, quantile, rate, rise, selector, share
 from dashboards.boards.targets import Prom
 
 _CALLS = rise("genai_calls_total")
@@ -255,24 +255,27 @@ def _speeds() -> Panel:
 
 
 def _spread(title: str, text: str, unit: str, metric: str) -> Panel:
-    buckets = f"{metric}_bucket{selector('provider', 'model')}"
     return spread(
         title,
         f"{text} {_SINGLE}",
         unit,
-        Prom(f"sum by (le) (increase({buckets}[{RATE}]))", "{{le}}", exemplars=True),
+        Prom(buckets(metric), "{{le}}", exemplars=True),
         links=[links.traces()],
         width=8,
     )
 
 
 def _duration_spread() -> Panel:
-    return _spread("How long calls take", "How many calls took how long.", SECONDS, _DURATION)
+    return _spread("How long calls take", "How many calls a second took how long.", SECONDS, _DURATION)
 
 
 def _first_chunk_spread() -> Panel:
-    return _spread("When answers begin", "How many streams began to answer after how long.", SECONDS, _FIRST_CHUNK)
+    return _spread(
+        "When answers begin", "How many streams a second began to answer after how long.", SECONDS, _FIRST_CHUNK
+    )
 
 
 def _speed_spread() -> Panel:
-    return _spread("How fast tokens come", "How many streams had how many output tokens a second.", COUNT, _SPEED)
+    return _spread(
+        "How fast tokens come", "How many streams a second had how many output tokens a second.", COUNT, _SPEED
+    )

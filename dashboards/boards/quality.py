@@ -281,9 +281,9 @@ def _drift() -> Panel:
 def _repeated() -> Panel:
     return lines(
         "Spans that are several entries",
-        "Found in the time that is shown, because their times were cut on one of several ways.",
+        "Found within an hour, because their times were cut on one of several ways.",
         COUNT,
-        Prom(f"sum(increase(spanledger_repeated_spans_total[{RATE}]))", "repeated"),
+        Prom("sum(increase(spanledger_repeated_spans_total[1h]))", "repeated"),
         width=8,
         links=[links.board("exporter", "Exporter health", instance="$__all")],
         nothing=_NONE,

@@ -85,6 +85,15 @@ def quantile(
     return f"histogram_quantile({part}, sum by ({labels}) ({buckets})) >= 0"
 
 
+def buckets(metric: str) -> str:
+    """Return how many observations a second fall into each bucket of a histogram, over all replicas.
+
+    Not how many there were: the windows of neighbouring points overlap, so that `increase` would count each of them
+    several times where the points are close, and over windows that do not overlap it misses what lies between them.
+    """
+    return total(f"rate({metric}_bucket{selector('provider', 'model')}[{RATE}])", "le")
+
+
 def counted(metric: str, by: str = "", extra: str = "", window: str = RATE, function: str = "rate") -> str:
     """Return what each replica counts of itself, together."""
     return total(f"{function}({metric}{selector('instance', extra=extra)}[{window}])", by)

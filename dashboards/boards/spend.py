@@ -6,7 +6,7 @@ from dashboards.boards import colors, links, variables
 from dashboards.boards.boards import Board
 from dashboards.boards.looks import Column
 from dashboards.boards.panels import COUNT, RATIO, USD, WHOLE, Row, bars, grid, lines, number, spread
-from dashboards.boards.queries import RANGE, RATE, highest, hourly, now, or_none, quantile, rise, selector, share
+from dashboards.boards.queries import RANGE, buckets, highest, hourly, now, or_none, quantile, rise, share
 from dashboards.boards.targets import Prom
 
 _COST = rise("genai_cost_usd_total")
@@ -155,12 +155,11 @@ def _types_share() -> Panel:
 
 
 def _spread() -> Panel:
-    metric = "genai_call_cost_usd_bucket" + selector("provider", "model")
     return spread(
         "What a call costs",
-        "How many calls cost how much, free ones left out. By provider and model only.",
+        "How many calls a second cost how much, free ones left out. By provider and model only.",
         USD,
-        Prom(f"sum by (le) (increase({metric}[{RATE}]))", "{{le}}", exemplars=True),
+        Prom(buckets("genai_call_cost_usd"), "{{le}}", exemplars=True),
         links=[links.traces()],
     )
 

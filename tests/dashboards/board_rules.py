@@ -180,7 +180,10 @@ def legends_have_their_labels(dashboard: Dashboard) -> Complaints:
 
 
 def rates_have_their_interval(dashboard: Dashboard) -> Complaints:
-    """`rate` is over `$__rate_interval`; `$__range` is only for the one figure of the whole time."""
+    """`rate` is over `$__rate_interval`; `$__range` is only for the one figure of the whole time.
+
+    `increase` over `$__rate_interval` would count at several points what is between them once.
+    """
     for target in boards.expressions(dashboard):
         for node in boards.nodes(boards.parsed(target.query["expr"])):
             if not isinstance(node, promql.Call) or node.func.name not in {"rate", "irate", "increase"}:
@@ -188,7 +191,7 @@ def rates_have_their_interval(dashboard: Dashboard) -> Complaints:
             over = node.args[0].range
             if over == boards.RANGE and not target.query["instant"]:
                 yield f"{target.where}: $__range over time"
-            if over not in (boards.RATE, boards.RANGE) and node.func.name != "increase":
+            if (over == boards.RATE) if node.func.name == "increase" else over not in (boards.RATE, boards.RANGE):
                 yield f"{target.where}: {node.func.name} over {over}"
 
 
@@ -260,6 +263,16 @@ def zero_is_said_where_it_is_true(dashboard: Dashboard) -> Complaints:
             each.name for each in boards.series(boards.parsed(target.query["expr"]))
         } != {"ALERTS"}:
             yield target.where
+
+
+def heatmaps_are_of_buckets(dashboard: Dashboard) -> Complaints:
+    """What a heatmap shows is asked for as one: only then is each bucket surely without what is in those below it.
+
+    Source: Grafana, packages/grafana-prometheus/src/result_transformer.ts, `transformToHistogramOverTime`.
+    """
+    for target in boards.targets(dashboard):
+        if target.panel["type"] == "heatmap" and target.query.get("format") != "heatmap":
+            yield f"{target.where}: {target.query.get('format')}"
 
 
 def latencies_have_exemplars(dashboard: Dashboard) -> Complaints:
@@ -348,6 +361,7 @@ RULES: tuple[Callable[[Dashboard], Complaints], ...] = (
     replicas_are_counted_once,
     divisions_are_guarded,
     zero_is_said_where_it_is_true,
+    heatmaps_are_of_buckets,
     latencies_have_exemplars,
     thresholds_are_no_money,
     colours_can_be_told_apart,
