@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from dashboards.boards import budgets, exporter, ledger, models, overview, providers, quality, spend
-from dashboards.boards.boards import Board, text_of
+from dashboards.boards.boards import Board, texts_of
 
 FOLDER = Path(__file__).parents[1] / "grafana"
 
@@ -16,7 +16,7 @@ def boards() -> list[Board]:
 
 def texts() -> dict[str, str]:
     """Return the text of each file."""
-    return {f"{board.uid}.json": text_of(board) for board in boards()}
+    return {f"{uid}.json": text for uid, text in texts_of(boards()).items()}
 
 
 def main() -> int:

@@ -5,7 +5,7 @@ and time along. Alerts of ours that fire are marks over all panels.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -15,7 +15,7 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard as models
 
 from dashboards.boards import colors
-from dashboards.boards.links import PREFIX
+from dashboards.boards.links import PREFIX, with_choices
 from dashboards.boards.panels import Row
 from dashboards.boards.queries import ALERTS
 from dashboards.boards.variables import PROMETHEUS
@@ -46,15 +46,30 @@ class Board:
         return PREFIX + self.name
 
 
-def text_of(board: Board) -> str:
-    """Return a dashboard as the text of its file."""
+def texts_of(boards: Sequence[Board]) -> dict[str, str]:
+    """Return dashboards that lead to one another as the texts of their files, by their uids."""
+    variables = {board.uid: [variable.name for variable in board.variables] for board in boards}
+    return {board.uid: _text_of(board, variables) for board in boards}
+
+
+def _text_of(board: Board, variables: Mapping[str, Sequence[str]]) -> str:
     document = cast("dict[str, Any]", json.loads(json.dumps(_built(board), cls=JSONEncoder)))  # Any: JSON
     for variable in document["templating"]["list"]:
         for name in _OF_INTERVALS:
             variable.pop(name, None)
     for panel in document["panels"]:
         panel.get("options", {}).pop("footer", None)
+        for link in _links(panel.get("fieldConfig", {})):
+            link["url"] = with_choices(link["url"], variables[board.uid], variables)
     return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def _links(fields: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The links of a panel's data, and of single columns."""
+    yield from fields.get("defaults", {}).get("links", [])
+    for override in fields.get("overrides", []):
+        for each in override["properties"]:
+            yield from each["value"] if each["id"] == "links" else []
 
 
 def _built(board: Board) -> models.Dashboard:

@@ -1,15 +1,15 @@
 """Where a panel leads: to the traces of what it shows in Tempo, to the entries in the ledger, to another dashboard.
 
-A link keeps the time that is shown. Values go through `percentencode`, for a model may be called `a&b`. Those of a
-variable that may be several go to TraceQL as `pipe` joins them: what `regex` would write has backslashes, which end the
-JSON of the address.
+A link keeps the time that is shown and, to another dashboard, what is chosen of all variables that it has, too. Values
+go through `percentencode`, for a model may be called `a&b`. Those of a variable that may be several go to TraceQL as
+`pipe` joins them: what `regex` would write has backslashes, which end the JSON of the address.
 
 Source: grafana.com/docs/grafana v13.2, "Configure data links", "Variable syntax"; Explore's address, schemaVersion 1.
 """
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 from urllib.parse import quote
 
@@ -17,6 +17,8 @@ from grafana_foundation_sdk.models.dashboard import DashboardLink, DashboardLink
 
 PREFIX: Final = "spanledger-"
 TIME: Final = "from=${__from}&to=${__to}"
+_TO_A_BOARD: Final = re.compile(r"/d/([\w-]+)\?")
+_GIVEN: Final = re.compile(r"&var-(\w+)=")
 _ATTRIBUTES: Final[Mapping[str, tuple[str, ...]]] = {
     "service": ("resource.service.name",),
     "environment": ("resource.deployment.environment.name",),
@@ -56,10 +58,24 @@ def trace(column: str) -> DashboardLink:
 
 
 def board(name: str, title: str, **variables: str) -> DashboardLink:
-    """Lead to another dashboard, with the variables of both that are not named here as they are."""
+    """Lead to a dashboard with these values of variables; `with_choices` adds those that are chosen of the others."""
     chosen = "".join(f"&var-{variable}={value}" for variable, value in variables.items())
-    kept = "" if variables else "&${__all_variables}"
-    return link(title, f"/d/{PREFIX}{name}?{TIME}{chosen}{kept}")
+    return link(title, f"/d/{PREFIX}{name}?{TIME}{chosen}")
+
+
+def with_choices(url: str, here: Sequence[str], there: Mapping[str, Sequence[str]]) -> str:
+    """Return the address of a link with what is chosen of those variables that both dashboards have.
+
+    `here` are the variables of the dashboard that has the link, `there` those of each dashboard, by its uid. All of
+    `here` at once, `${__all_variables}`, would come beside the values that the link gives some of them; and one that
+    is not `here` Grafana would leave in the address as it is written.
+    """
+    found = _TO_A_BOARD.match(url)
+    if found is None:
+        return url
+    given = set(_GIVEN.findall(url))
+    kept = [name for name in here if name in there[found[1]] and name not in given]
+    return url + "".join(f"&${{{name}:queryparam}}" for name in kept)
 
 
 def ledger(*labels: str, column: bool = False) -> DashboardLink:

@@ -169,6 +169,23 @@ def _columns(query: dict[str, Any]) -> set[str]:
     return {*plain, *re.findall(r"\bAS \"?(\w+)", named)}
 
 
+def links_take_choices_along(dashboard: Dashboard) -> Complaints:
+    """A link to a dashboard carries each variable that both have, once: a value of its own, or what is chosen."""
+    here = {each["name"] for each in dashboard["templating"]["list"]}
+    for panel in boards.panels(dashboard):
+        for url in _urls(panel):
+            found = re.match(r"/d/([\w-]+)\?", url)
+            if found is None:
+                continue
+            there = {each["name"] for each in boards.load(found[1])["templating"]["list"]}
+            carried = re.findall(r"&var-(\w+)=|&\$\{(\w+):queryparam\}", url)
+            names = sorted(given or chosen for given, chosen in carried)
+            if (wanted := sorted({*names} | here & there)) != names or not {*names} <= there:
+                yield f"{panel['title']}: a link to {found[1]} carries {names} of {wanted}"
+            if "__all_variables" in url:
+                yield f"{panel['title']}: a link to {found[1]} says some variables twice"
+
+
 def legends_have_their_labels(dashboard: Dashboard) -> Complaints:
     """A legend names only labels that the series have."""
     for target in boards.expressions(dashboard):
@@ -355,6 +372,7 @@ RULES: tuple[Callable[[Dashboard], Complaints], ...] = (
     nothing_is_said,
     panels_lead_on,
     links_have_their_values,
+    links_take_choices_along,
     legends_have_their_labels,
     rates_have_their_interval,
     counters_are_rated_and_summed,

@@ -48,6 +48,11 @@ def of_panel(**changes: Any) -> Callable[[Dashboard], None]:
     return lambda dashboard: panel(dashboard).update(changes)
 
 
+def leading(name: str, carried: str) -> Callable[[Dashboard], None]:
+    """Let the first panel lead to another dashboard."""
+    return fields(links=[{"title": "there", "url": f"/d/spanledger-{name}?from=0{carried}"}])
+
+
 MAX = "max without (instance, pod)"
 MIN = "min without (instance, pod)"
 MOST = "max_over_time(genai_cost_usd_total[$__range])"
@@ -55,6 +60,7 @@ LEAST = "min_over_time(genai_cost_usd_total[$__range])"
 OTHERS_LEAST = "min_over_time(genai_calls_total[$__range])"
 BUCKETS = "genai_call_cost_usd_bucket"
 COST = "rate(genai_cost_usd_total[$__rate_interval])"
+SOURCES = "&${datasource:queryparam}&${tempo:queryparam}"
 LINK = {"title": "there", "url": "/d/x?var-team=${__field.labels.team}"}
 SPOILED: list[tuple[str, Callable[[Dashboard], None]]] = [
     ("uneditable", top(editable=True)),
@@ -80,6 +86,9 @@ SPOILED: list[tuple[str, Callable[[Dashboard], None]]] = [
     ("panels_lead_on", fields(links=[])),
     ("links_have_their_values", fields(links=[LINK])),
     ("links_have_their_values", fields("table", links=[{"title": "there", "url": "/d/x?a=${__data.fields.team}"}])),
+    ("links_take_choices_along", leading("quality", f"&var-service=a{SOURCES}")),
+    ("links_take_choices_along", leading("exporter", f"{SOURCES}&${{__all_variables}}")),
+    ("links_take_choices_along", leading("exporter", f"&var-budget=a{SOURCES}")),
     ("legends_have_their_labels", query(f"sum by (model) ({MAX} ({COST}))", legendFormat="{{service}}")),
     ("legends_have_their_labels", query(f"sum by (model, team) ({MAX} ({COST}))", legendFormat="{{model}}")),
     ("rates_have_their_interval", query(f"sum({MAX} (rate(genai_cost_usd_total[5m])))")),
