@@ -291,7 +291,7 @@ def _folded() -> Panel:
         "Since the start: calls in the ledger's sums, and sums of budgets.",
         COUNT,
         Prom(f"sum(spanledger_folded_calls{_EACH})", "calls"),
-        Prom(f"max(spanledger_budget_groups_folded{_EACH})", "sums of budgets"),
+        Prom(f"sum(spanledger_budget_groups_folded{_EACH})", "sums of budgets"),
         links=_here(),
         nothing=_NOTHING,
         width=8,

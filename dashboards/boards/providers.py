@@ -205,7 +205,7 @@ def _limits() -> Panel:
     by = ", ".join(_LIMITS)
     columns = {
         "left": (f"min by ({by}) ({_of_limits('genai_rate_limit_remaining')})", Column(unit=COUNT)),
-        "limit": (f"min by ({by}) ({_of_limits('genai_rate_limit_limit')})", Column(unit=COUNT)),
+        "limit": (f"max by ({by}) ({_of_limits('genai_rate_limit_limit')})", Column(unit=COUNT)),
         "whole again": (
             f"1000 * max by ({by}) ({_of_limits('genai_rate_limit_reset_timestamp_seconds')})",
             Column(unit="dateTimeFromNow"),

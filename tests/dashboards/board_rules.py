@@ -13,18 +13,11 @@ from typing import Any
 import promql_parser as promql
 
 from dashboards.boards import colors
-from tests.dashboards import boards
+from tests.dashboards import boards, replicas
 from tests.dashboards.boards import Dashboard
 
 SOURCES = {"${datasource}": "prometheus", "${postgresql}": "grafana-postgresql-datasource"}
 _COUNTER = re.compile(r"_(total|bucket|count|sum)$")
-# What each replica counts of its own doing; everything else of `genai_` it reads from the ledger, as all others do.
-_OWN = re.compile(
-    r"genai_(call_duration_seconds|time_to_first_chunk_seconds|output_tokens_per_second|call_cost_usd)_bucket|"
-    r"genai_budget_decisions_total|genai_rate_limit_.*"
-)
-# As the parser writes them.
-_MOST, _LEAST = (f"{each} without (instance, pod)({each}_over_time(" for each in ("max", "min"))
 Complaints = Iterator[str]
 
 
@@ -219,41 +212,21 @@ def counters_are_rated_and_summed(dashboard: Dashboard) -> Complaints:
             if not _COUNTER.search(each.name.removesuffix("(_total)?")):
                 continue
             calls = [node.func.name for node in each.around if isinstance(node, promql.Call)]
-            if not {"rate", "increase", "irate"} & set(calls) and not _rises(each):
+            if not {"rate", "increase", "irate"} & set(calls) and not replicas.rises(each):
                 yield f"{target.where}: {each.name} as it is"
             if not any(isinstance(node, promql.AggregateExpr) for node in each.around):
                 yield f"{target.where}: {each.name} by process"
 
 
-def replicas_are_counted_once(dashboard: Dashboard) -> Complaints:
-    """Of what every replica shows whole one is taken before anything is summed; what each counts itself is summed.
+def replicas_are_put_together(dashboard: Dashboard) -> Complaints:
+    """What several exporters show is put together as docs/metrics.md says.
 
-    How much that rose in a time is the most of any replica less the least of any: `increase` would see of each that
-    came or went in the time only its own part.
+    How much a counter of the ledger rose in a time is the most of any replica less the least of any: `increase` would
+    see of each that came or went in the time only its own part.
     """
     for target in boards.expressions(dashboard):
-        for each in boards.series(boards.parsed(target.query["expr"])):
-            if not each.name.startswith("genai_") or _rises(each):
-                continue
-            # Nearest first: how its series are put together before anything else is.
-            ops = [str(node.op) for node in reversed(each.around) if isinstance(node, promql.AggregateExpr)]
-            wanted = {"sum", "min", "max"} if each.name.startswith("genai_rate_limit_") else {"max"}
-            wanted = {"sum"} if _OWN.fullmatch(each.name) and "rate_limit" not in each.name else wanted
-            calls = {node.func.name for node in each.around if isinstance(node, promql.Call)}
-            if "increase" in calls and not _OWN.fullmatch(each.name):
-                yield f"{target.where}: increase of {each.name}"
-            if not ops or ops[0] not in wanted:
-                yield f"{target.where}: {each.name} is put together by {ops[:1]}"
-
-
-def _rises(each: boards.Series) -> bool:
-    """Tell whether a selector is part of the most of any replica less the least of any."""
-    differences = (node for node in each.around if isinstance(node, promql.BinaryExpr) and str(node.op) == "-")
-    for node in differences:
-        most, least = str(node.lhs), str(node.rhs)
-        if most.startswith(_MOST) and least == most.replace(_MOST, _LEAST, 1):
-            return True
-    return False
+        for complaint in replicas.wrongly(boards.parsed(target.query["expr"])):
+            yield f"{target.where}: {complaint}"
 
 
 def divisions_are_guarded(dashboard: Dashboard) -> Complaints:
@@ -376,7 +349,7 @@ RULES: tuple[Callable[[Dashboard], Complaints], ...] = (
     legends_have_their_labels,
     rates_have_their_interval,
     counters_are_rated_and_summed,
-    replicas_are_counted_once,
+    replicas_are_put_together,
     divisions_are_guarded,
     zero_is_said_where_it_is_true,
     heatmaps_are_of_buckets,

@@ -6,9 +6,11 @@ That docs/metrics.md and docs/metrics-instrumentation.md are what the code has i
 import re
 from functools import cache
 
+import promql_parser as promql
 import pytest
 
 from spanledger_exporter.alerts.budget_rules import DAY_S, HOUR_S, LENGTHS, Burn
+from tests.dashboards import replicas
 from tests.dashboards.rules import Rule, alerts_of, rules_of
 from tests.test_docs import ROOT, code, docs, text_of
 
@@ -17,6 +19,8 @@ OF_EVERY_SERIES = {"job", "instance", "__name__"}
 NAME = re.compile(r"(?<![:\w\"])(?:genai|spanledger|gen_ai|otelcol|up)(?:_[a-z0-9_]+)?\b(?![:\w]|\s*=)")
 # What a collector says of itself; docs/collector.md names the metrics, not their labels.
 COLLECTOR_LABELS = {"exporter"}
+# Whether a counter rose at all, on whichever exporter, and not by how much.
+ASKED_WHETHER = {"SpanledgerUnpricedModel"}
 
 
 @cache
@@ -87,6 +91,15 @@ def test_every_label_that_the_rules_ask_for_is_of_their_metrics(kind: str) -> No
             wanted = set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", matchers))
             allowed = OF_EVERY_SERIES | exposed().get(name, {"budget", "group"})
             assert wanted <= allowed, rule["expr"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_rules_put_replicas_together_as_documented(kind: str) -> None:
+    found: dict[str, list[str]] = {}
+    for rule in rules_of(kind):
+        if complaints := list(replicas.wrongly(promql.parse(rule["expr"]))):
+            found[rule.get("alert") or rule["record"]] = complaints
+    assert found.keys() == ASKED_WHETHER, found
 
 
 @pytest.mark.parametrize("kind", KINDS)
