@@ -19,7 +19,7 @@ from dashboards.boards.panels import (
     number,
     states,
 )
-from dashboards.boards.queries import RANGE, RATE, highest, or_none, selector
+from dashboards.boards.queries import RANGE, RATE, highest, lowest, or_none, selector
 from dashboards.boards.targets import Prom
 
 _KEYS = ("budget", "group")
@@ -72,6 +72,13 @@ def board() -> Board:
 
 def _gauge(metric: str) -> str:
     return highest(metric, _BY, _NAMED)
+
+
+def _run_out() -> str:
+    """Return when budgets run out; of a period that is over no replica says it any more."""
+    ends = f"genai_budget_period_end_timestamp_seconds{_NAMED} > time()"
+    metric = "genai_budget_run_out_timestamp_seconds"
+    return lowest(metric, _BY, f"{_NAMED} and on (job, instance, {_BY}) {ends}")
 
 
 def _detail() -> list[DashboardLink]:
@@ -182,7 +189,7 @@ def _standing() -> Panel:
         "forecast, low": (forecast("0.1"), Column(unit=RATIO, decimals=1)),
         "forecast": (forecast("0.5"), Column(unit=RATIO, decimals=1, steps=colors.USED)),
         "forecast, high": (forecast("0.9"), Column(unit=RATIO, decimals=1)),
-        "runs out": (f"1000 * {_gauge('genai_budget_run_out_timestamp_seconds')}", Column(unit=_TIME)),
+        "runs out": (f"1000 * {_run_out()}", Column(unit=_TIME)),
         "period began": (
             f"1000 * {_gauge('genai_budget_period_start_timestamp_seconds')}",
             Column(unit=_TIME),
@@ -208,8 +215,8 @@ def _standing() -> Panel:
 
 def _amounts(unit: str, shown: str) -> Panel:
     columns = {
-        name: (_gauge(f"genai_budget_{name}_{unit}"), Column(unit=shown))
-        for name in ("limit", "spent", "leased", "remaining")
+        name: (ask(f"genai_budget_{name}_{unit}", _BY, _NAMED), Column(unit=shown))
+        for name, ask in (("limit", highest), ("spent", highest), ("leased", highest), ("remaining", lowest))
     }
     name = {"usd": "USD", "tokens": "tokens", "calls": "calls"}[unit]
     return grid(
@@ -278,7 +285,7 @@ def _pace(unit: str, shown: str) -> Panel:
 
 
 def _left() -> Panel:
-    expr = f"{_gauge('genai_budget_run_out_timestamp_seconds')} - time() > 0"
+    expr = f"{_run_out()} - time() > 0"
     return lines(
         "Time until it runs out",
         "Of those that are likely to before their period ends.",

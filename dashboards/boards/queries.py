@@ -100,5 +100,10 @@ def counted(metric: str, by: str = "", extra: str = "", window: str = RATE, func
 
 
 def highest(metric: str, by: str, matchers: str = "") -> str:
-    """Return a gauge that all replicas read from the ledger."""
+    """Return a gauge that all replicas read from the ledger, and of which one that is behind shows less."""
     return f"max by ({by}) ({metric}{matchers})"
+
+
+def lowest(metric: str, by: str, matchers: str = "") -> str:
+    """Return a gauge that all replicas read from the ledger, and of which one that is behind shows more."""
+    return f"min by ({by}) ({metric}{matchers})"

@@ -1,7 +1,8 @@
 """Budgets -> the rules that watch them: thresholds, burn rates, forecast, run-out.
 
 The rules are written for one budget, or for any: then what depends on the length of a period asks the metrics for it.
-Every replica of the exporter shows the same state of a budget, from the database; so the rules take the largest.
+Every replica of the exporter shows the same state of a budget, from the database. One that cannot look goes on showing
+what it knew: so the rules take the largest, and of the times at which budgets run out the earliest.
 
 Units: burn rates are multiples of the pace at which the limit lasts exactly as long as the period.
 """
@@ -275,8 +276,10 @@ def _run_outs(watched: _Watched, mode: Literal["soft", "hard"] | None) -> Iterat
     """Return alerts for what runs out within a day, or a tenth of its period if that is less."""
     if not watched.lengths:
         return
-    run_out = f"max by {_BY} ({watched.of('genai_budget_run_out_timestamp_seconds')})"
-    ends = f"max by {_BY} ({watched.of('genai_budget_period_end_timestamp_seconds')})"
+    state, end = (watched.of(f"genai_budget_{name}_timestamp_seconds") for name in ("run_out", "period_end"))
+    # What belongs to a period that is over is passed over: its time is before that of the one that runs.
+    run_out = f"min by {_BY} ({state} and on (job, instance, budget, group) {end} > time())"
+    ends = f"max by {_BY} ({end})"
     hard = 'max by (budget) (genai_budget_mode_info{mode="hard"}) == 1'
     modes: dict[str, tuple[Severity, str, str]] = {
         "hard": ("critical", f"\nand on (budget) {hard}", "Its calls are then refused."),

@@ -27,12 +27,13 @@ def health_rules(prefix: str, job: str) -> list[Group]:
 
 def _evaluation(job: str) -> _Rules:
     evaluated = "spanledger_budget_last_evaluation_timestamp_seconds"
+    nobody = f"time() - max({evaluated}) > {STALE_S}"
     return (
         Alert(
             name="SpanledgerBudgetDataStale",
             # None at all is stale, too; an exporter that is down has an alert of its own.
             expr=expression(f"""
-                time() - max({evaluated}) > {STALE_S}
+                {nobody}
                 or
                 absent({evaluated}) and on () max(up{{job="{job}"}}) == 1
             """),
@@ -43,6 +44,20 @@ def _evaluation(job: str) -> _Rules:
             description=f"For {STALE_S // 60} minutes no replica has worked out how the budgets stand. What their "
             "metrics and alerts say is of then.",
             dashboard="budgets",
+        ),
+        Alert(
+            name="SpanledgerBudgetDataStale",
+            expr=expression(f"""
+                time() - max by (job, instance) ({evaluated}) > {STALE_S}
+                unless on () {nobody}
+            """),
+            severity="warning",
+            hold="5m",
+            keep="5m",
+            summary="What the exporter at {{ $labels.instance }} says of the budgets is old",
+            description=f"For {STALE_S // 60} minutes it has not worked out how they stand; others have. It goes on "
+            "showing what it knew: of a period that is over, too.",
+            dashboard="exporter",
         ),
         Alert(
             name="SpanledgerBudgetEvaluationFailing",
