@@ -131,7 +131,8 @@ def _now() -> list[Panel]:
         ),
         number(
             "Cost unknown",
-            "Calls of the periods that run whose price is not known: their cost is in no budget in USD.",
+            "Calls of the periods that run whose price is not known: their cost is in no budget in USD. A call counts "
+            "once for each budget and group that holds it.",
             COUNT,
             Prom(f"sum({_gauge('genai_budget_unpriced_calls')})", instant=True),
             links=[links.board("quality", "Data quality", service="$__all")],
