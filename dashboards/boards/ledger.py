@@ -24,6 +24,14 @@ _KNOWN_USD: Final = "FILTER (WHERE price_status IN ('priced', 'free'))"
 _KNOWN_TOKENS: Final = "FILTER (WHERE usage_status IN ('reported', 'partial'))"
 _ROLLED_USD: Final = f"(sum(cost_micro_usd) {_KNOWN_USD} + sum(cost_rest_pusd) {_KNOWN_USD} / 1e6) / 1e6"
 _ROLLED_TOKENS: Final = f"sum(input_tokens) {_KNOWN_TOKENS} AS input, sum(output_tokens) {_KNOWN_TOKENS} AS output"
+# A text: as a time, the day would be shown in the reader's time zone, west of UTC as the day before.
+_DAY: Final = "to_char(to_timestamp(day_s) AT TIME ZONE 'UTC', 'YYYY-MM-DD')"
+# The values of a JSON array; what PostgreSQL takes for no text stays as it is.
+_GROUP: Final = (
+    "CASE WHEN group_key LIKE '[%' AND position('\\u0000' IN group_key) = 0\n"
+    "    THEN array_to_string(ARRAY(SELECT json_array_elements_text(group_key::json)), ', ', 'not said')\n"
+    "    ELSE group_key END"
+)
 _BUDGET_USD: Final = "(cost_micro_usd + cost_rest_pusd / 1e6) / 1e6"
 _CALLS: Final = Column(unit=WHOLE, decimals=0)
 _MONEY: Final = Column(unit=USD, decimals=6)
@@ -152,13 +160,13 @@ def _hours() -> Panel:
 
 def _days() -> Panel:
     sql = (
-        f"SELECT to_timestamp(day_s) AS day, sum(calls) AS calls, {_ROLLED_USD} AS cost,\n"
+        f"SELECT {_DAY} AS day, sum(calls) AS calls, {_ROLLED_USD} AS cost,\n"
         f"  {_ROLLED_TOKENS}, sum(cache_read_tokens) {_KNOWN_TOKENS} AS cached,\n"
         "  coalesce(sum(calls) FILTER (WHERE price_status = 'unpriced'), 0) AS unpriced\n"
         f"{_OF_DAYS}\nGROUP BY 1\nORDER BY 1 DESC"
     )
     columns = {
-        "day": Column(unit="dateTimeAsIso"),
+        "day": Column(unit="string"),
         "calls": _CALLS,
         "cost": _MONEY,
         "input": _TOKENS,
@@ -279,7 +287,7 @@ def _budgets() -> Panel:
     spent = f"CASE unit WHEN 'usd' THEN {_BUDGET_USD} WHEN 'tokens' THEN tokens ELSE calls END"
     limit, leased = (f"{name} / CASE unit WHEN 'usd' THEN 1e6 ELSE 1 END" for name in ("limit_amount", "leased"))
     sql = (
-        'SELECT budget, group_key AS "group", mode, to_timestamp(period_start_s) AS began, unit,\n'
+        f'SELECT budget, {_GROUP} AS "group", mode, to_timestamp(period_start_s) AS began, unit,\n'
         f'  {limit} AS "limit", {spent} AS spent, ({spent}) / nullif({limit}, 0) AS used,\n'
         f"  calls, tokens, {_BUDGET_USD} AS cost, unpriced_calls AS unpriced, {leased} AS leased\n"
         "FROM budget_spend\n"
@@ -299,8 +307,8 @@ def _budgets() -> Panel:
     }
     return rows(
         "Periods of budgets",
-        "What each budget and group has spent in each period, the newest first, whatever time is shown. Limit and "
-        "spend are in the budget's unit.",
+        "What each budget and group has spent in each period, the newest first, whatever time is shown. A group is "
+        "told by its values, in the order of what the budget is per. Limit and spend are in the budget's unit.",
         Sql(sql),
         columns,
         links=[links.board("budgets", "Budgets", budget=links.cell("budget"))],
@@ -347,15 +355,18 @@ def _errors() -> Panel:
 
 
 def _again() -> Panel:
+    earliest = "(array_agg(cost_pusd ORDER BY end_ns, entry_id) FILTER (WHERE cost_pusd IS NOT NULL))[1]"
     sql = (
         f"SELECT service, {_MODEL} AS model, count(*) AS calls, {_USD} AS cost,\n"
-        f"  (1 - 1.0 / count(*)) * {_USD} AS again, to_timestamp(max(end_ns) / 1e9) AS last, request_hash AS request\n"
+        f"  (sum(cost_pusd) - {earliest}) / 1e12 AS again,\n"
+        "  to_timestamp(max(end_ns) / 1e9) AS last, request_hash AS request\n"
         f"{_OF_ENTRIES}\n  AND request_hash IS NOT NULL\nGROUP BY service, 2, request_hash\nHAVING count(*) > 1\n"
         "ORDER BY again DESC NULLS LAST\nLIMIT 200"
     )
     return rows(
         "The same request again",
-        "Requests that were sent more than once, told by a keyed hash, and what all but the first cost.",
+        "Requests that were sent more than once in the time that is shown, told by a keyed hash. `again` is what all "
+        "but the earliest cost, of those calls whose cost is known.",
         Sql(sql),
         {"calls": _CALLS, "cost": _MONEY, "again": _MONEY, "last": Column(unit="dateTimeFromNow")},
         links=[links.ledger("service", "model", column=True)],

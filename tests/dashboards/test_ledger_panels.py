@@ -1,6 +1,7 @@
 """The panels that ask PostgreSQL, on a real one, as the role that may only read: they show what our commands say."""
 
 import json
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -108,14 +109,14 @@ def test_users_and_calls_are_all_there(stage: Stage) -> None:
 
 
 def test_periods_of_budgets_are_what_budgets_say(stage: Stage) -> None:
-    """The newest stand first; a group is told by its values, as the ledger's view has it."""
+    """The newest stand first; a group is told by its values."""
     newest_last = reversed(run(stage, sql_of("Periods of budgets"), month(stage)))
     told = json.loads(spanledger("budgets", "--ledger", stage.ledger, "--json", "--groups", "1000"))
     states = [state for each in told["budgets"] for state in each["states"]]
     columns = ("limit", "spent", "used")
     shown = {(row["budget"], row["group"]): [float(row[name]) for name in columns] for row in newest_last}
     wanted = {
-        (state["budget"], json.dumps([*state["group"].values()]) if state["group"] else ""): [
+        (state["budget"], ", ".join("not said" if value is None else value for value in state["group"].values())): [
             float(state[f"limit_{state['unit']}"]),
             float(state[f"spent_{state['unit']}"]),
             state["used_ratio"],
@@ -125,6 +126,37 @@ def test_periods_of_budgets_are_what_budgets_say(stage: Stage) -> None:
     assert shown.keys() == wanted.keys()
     # Budgets are told of to a micro-USD.
     assert all(shown[key] == pytest.approx(figures, abs=1e-6, rel=1e-6) for key, figures in wanted.items())
+
+
+def test_a_group_of_any_values_is_shown(stage: Stage) -> None:
+    """Also one that services made up, which no JSON of PostgreSQL's can be made of."""
+    shown, *_ = re.findall(r"CASE.*?END", sql_of("Periods of budgets"), flags=re.DOTALL)
+    keys = ["", '["shop"]', '["shop",null]', '["a, \\"b\\""]', '["a\\u0000"]']
+    texts = [
+        stage.select(f"SELECT {shown} AS text FROM (SELECT '{key}'::text AS group_key) AS keys")[0]["text"]
+        for key in keys
+    ]
+    assert texts == ["", "shop", "shop, not said", 'a, "b"', '["a\\u0000"]']
+
+
+def test_what_was_asked_again_cost_what_all_but_the_earliest_did(stage: Stage) -> None:
+    window = month(stage)
+    bounds = f"end_ns BETWEEN {round(window.from_s * 1e9)} AND {round(window.to_s * 1e9)}"
+    made = stage.select(
+        "SELECT service, coalesce(response_model, request_model) AS model, request_hash AS request, cost_pusd FROM "
+        f"entries WHERE request_hash IS NOT NULL AND {bounds} ORDER BY end_ns, entry_id"
+    )
+    costs: dict[tuple[str, ...], list[int | None]] = {}
+    for row in made:
+        costs.setdefault((row["service"], row["model"], row["request"]), []).append(row["cost_pusd"])
+    known = {key: [cost for cost in found if cost is not None] for key, found in costs.items() if len(found) > 1}
+    wanted = {key: sum(found[1:]) / 1e12 if found else None for key, found in known.items()}
+    rows = run(stage, sql_of("The same request again"), window)
+    shown = {(row["service"], row["model"], row["request"]): plain(row["again"]) for row in rows}
+    assert shown == {key: plain(wanted[key]) for key in shown}
+    dearest = sorted((cost for cost in wanted.values() if cost is not None), reverse=True)[: len(shown)]
+    assert [cost for cost in shown.values() if cost is not None] == [plain(cost) for cost in dearest]
+    assert any(len(found) != len(costs[key]) for key, found in known.items()), "none of them without a price"
 
 
 @pytest.mark.parametrize(
@@ -165,7 +197,7 @@ def iso(at_s: float) -> str:
 
 def key(value: Any) -> str:
     """A value of a dimension; one that was not said is empty in the one, and none in the other."""
-    return value.strftime("%Y-%m-%d") if isinstance(value, datetime) else value or ""
+    return value or ""
 
 
 def plain(value: Any) -> float | None:
