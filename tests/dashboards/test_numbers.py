@@ -1,4 +1,4 @@
-"""Numbers on the dashboards against the ledger, which is asked in SQL.
+"""Numbers on the dashboards against the ledger, which is asked in SQL: truths.py has a line for each stat.
 
 Gauges and totals are equal. What a panel says of a time is the ledger's figure but for the calls between its beginning
 and the first scrape in it, for Prometheus cannot know of them when they were made.
@@ -14,16 +14,23 @@ from tests.dashboards import asking, backfill, boards, grafana
 from tests.dashboards import stage as stages
 from tests.dashboards.grafana import Chosen, Window
 from tests.dashboards.stage import SCRAPE_S, Stage
+from tests.dashboards.truths import (
+    CALLS,
+    COST,
+    IN_TESTS_OF_THEIR_OWN,
+    NOT_IN_THE_LEDGER,
+    OF_A_TIME,
+    OF_NOW,
+    TOKENS,
+    Figure,
+    Stat,
+)
 from tests.servers.process import poll
 
 pytestmark = pytest.mark.xdist_group("dashboards")
 HOUR_S = 3600
 # `increase()` extrapolates by an interval; of what began seconds ago that is more: ten scrapes or more are there.
 NEWBORN = 1.1 / 10
-COST, CALLS, TOKENS = "sum(cost_pusd) / 1e12", "count(*)", "sum(coalesce(input_tokens, 0) + coalesce(output_tokens, 0))"
-FAILED, UNPRICED = "count(*) FILTER (WHERE outcome = 'error')", "count(*) FILTER (WHERE price_status = 'unpriced')"
-UNKNOWN_USAGE = "count(*) FILTER (WHERE usage_status IN ('unreported', 'partial') AND price_status <> 'free')"
-PRICED = f"({CALLS} - {UNPRICED})"
 
 
 class Range(NamedTuple):
@@ -34,13 +41,26 @@ class Range(NamedTuple):
 
 
 def within(stage: Stage, window: Window, what: str, matching: str = "true") -> Range:
-    """A sum of the entries since the first scrape of a time, whenever that was."""
+    """A sum of the entries since the first scrape of a time, whenever that was, up to the last one before its end."""
 
-    def entries(since_s: float) -> float:
-        bounds = f"end_ns > {round(since_s * 1e9)} AND {matching}"
+    def entries(since_s: float, until_s: float) -> float:
+        bounds = f"end_ns > {round(since_s * 1e9)} AND end_ns <= {round(until_s * 1e9)} AND {matching}"
         return float(stage.select(f"SELECT coalesce({what}, 0) AS value FROM entries WHERE {bounds}")[0]["value"])
 
-    return Range(entries(window.from_s + backfill.STEP_S), entries(window.from_s))
+    # All that there is was scraped when the stage stood still.
+    last_s = window.to_s if window.to_s >= stage.now_s else window.to_s - backfill.STEP_S
+    return Range(entries(window.from_s + backfill.STEP_S, last_s), entries(window.from_s, window.to_s))
+
+
+def truth(stage: Stage, window: Window, figure: Figure) -> Range:
+    """Between what a figure of a time is, whenever the first scrape in it was."""
+    part = within(stage, window, figure.part)
+    less = within(stage, window, figure.less) if figure.less else Range(0, 0)
+    low, high = part.low - less.high, part.high - less.low
+    if not figure.whole:
+        return Range(low, high)
+    whole = within(stage, window, figure.whole)
+    return Range(low / whole.high, high / whole.low)
 
 
 def shown(stage: Stage, name: str, title: str, window: Window, chosen: Chosen = asking.ALL) -> float:
@@ -53,15 +73,38 @@ def shown(stage: Stage, name: str, title: str, window: Window, chosen: Chosen = 
     return series.values[0]
 
 
-@pytest.mark.parametrize(
-    ("name", "title", "what"),
-    [("overview", "Cost", COST), ("overview", "Calls", CALLS), ("spend", "Cost", COST)],
-)
+def test_every_stat_is_compared_with_the_ledger_or_it_is_said_why_not() -> None:
+    stats = {
+        (name.removeprefix("spanledger-"), target.panel["title"])
+        for name in boards.names()
+        for target in boards.expressions(boards.load(name))
+        if target.panel["type"] == "stat"
+    }
+    said = [*OF_A_TIME, *OF_NOW, *IN_TESTS_OF_THEIR_OWN, *NOT_IN_THE_LEDGER]
+    assert sorted(said) == sorted(stats)
+    assert set(IN_TESTS_OF_THEIR_OWN.values()) <= globals().keys()
+
+
+@pytest.mark.parametrize("stat", OF_A_TIME, ids=" ".join)
 @pytest.mark.parametrize("hours", [3, 6, 24, 7 * 24])
-def test_a_sum_is_the_ledgers(stage: Stage, name: str, title: str, what: str, hours: int) -> None:
+def test_a_figure_of_a_time_is_the_ledgers(stage: Stage, stat: Stat, hours: int) -> None:
     window = stage.past(hours * HOUR_S)
-    low, high = within(stage, window, what)
-    assert low * (1 - 1e-9) <= shown(stage, name, title, window) <= high * (1 + 1e-9)
+    low, high = truth(stage, window, OF_A_TIME[stat])
+    assert low > 0 or hours < 24, "nothing of the kind in a day"
+    assert low * (1 - 1e-9) <= shown(stage, *stat, window) <= high * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("stat", OF_NOW, ids=" ".join)
+def test_a_figure_of_now_is_the_ledgers(stage: Stage, stat: Stat) -> None:
+    assert shown(stage, *stat, stage.live) == stage.select(OF_NOW[stat])[0]["value"] > 0
+
+
+def test_a_time_is_set_against_the_one_before(stage: Stage) -> None:
+    window = stage.past(24 * HOUR_S)
+    before = Window(window.from_s - 24 * HOUR_S, window.from_s, window.scrape_s)
+    new, old = within(stage, window, COST), within(stage, before, COST)
+    change = shown(stage, "spend", "Against the time before", window)
+    assert (new.low / old.high) * (1 - 1e-9) <= change + 1 <= (new.high / old.low) * (1 + 1e-9)
 
 
 def test_calls_of_now_are_counted_once_though_two_exporters_show_them(stage: Stage) -> None:
@@ -70,23 +113,6 @@ def test_calls_of_now_are_counted_once_though_two_exporters_show_them(stage: Sta
         f"SELECT count(*) AS value FROM entries WHERE end_ns > {round((stage.live.from_s - 10) * 1e9)}"
     )
     assert shown(stage, "overview", "Calls", stage.live) == calls[0]["value"] > 0
-
-
-@pytest.mark.parametrize(
-    ("name", "title", "part", "whole"),
-    [
-        ("overview", "Calls that fail", FAILED, CALLS),
-        ("overview", "Cost unknown", UNPRICED, CALLS),
-        ("overview", "Cost for a call", COST, PRICED),
-        ("spend", "USD for a million tokens", f"1e6 * {COST}", TOKENS),
-        ("quality", "Usage unknown", UNKNOWN_USAGE, CALLS),
-    ],
-)
-def test_a_share_is_the_ledgers(stage: Stage, name: str, title: str, part: str, whole: str) -> None:
-    window = stage.past(24 * HOUR_S)
-    parts, wholes = within(stage, window, part), within(stage, window, whole)
-    low, high = parts.low / wholes.high, parts.high / wholes.low
-    assert low * (1 - 1e-9) <= shown(stage, name, title, window) <= high * (1 + 1e-9)
 
 
 @pytest.mark.parametrize(
