@@ -225,7 +225,7 @@ def expose_budgets(registry: CollectorRegistry) -> None:
     ]  # fmt: skip
     stored = [state.stored for state in states]
     evaluation = Evaluation(5, 0.1, stored, states, {each.budget_id: {0: 1} for each in stored}, {"usd": 0})
-    budget_metrics.BudgetMetrics(registry, lambda: evaluation, lambda: 0)
+    budget_metrics.BudgetMetrics(registry, lambda: evaluation, lambda: 0).on_states(states)
     budget_metrics.EnforcementMetrics(registry).decided([Decided("usd", "admitted", 1)])
 
 
@@ -299,7 +299,7 @@ def test_the_bounds_of_the_instrumentations_metrics_are_documented() -> None:
 def test_every_token_type_is_documented() -> None:
     registry = CollectorRegistry()
     call = priced(packaged_book())
-    metrics.SpendMetrics(registry, {cell_of(call): sums_of(call)}, {})
+    metrics.SpendMetrics(registry, {cell_of(call): sums_of(call)})
     kinds = [sample.labels.get("token_type") for family in registry.collect() for sample in family.samples]
     assert names("metrics.md", "token_type") == [kind for kind in kinds if kind]
 

@@ -6,7 +6,7 @@ from dashboards.boards import colors, links, variables
 from dashboards.boards.boards import Board
 from dashboards.boards.looks import Column
 from dashboards.boards.panels import COUNT, PER_SECOND, RATIO, SECONDS, USD, WHOLE, Row, bars, grid, lines, number
-from dashboards.boards.queries import RANGE, RATE, hourly, or_none, rate, rise, share
+from dashboards.boards.queries import RANGE, RATE, highest, hourly, or_none, rate, rise, share
 from dashboards.boards.targets import Prom
 
 _CALLS = rise("genai_calls_total")
@@ -28,7 +28,7 @@ def board() -> Board:
             Row("Cost unknown", [_unpriced(), _unpriced_share(), _unpriced_table()]),
             Row("Usage unknown", [_unreported(), _unreported_share(), _unreported_table()]),
             Row("Reports", [_spans(), _figures(), _unreadable(), _letters()]),
-            Row("Prices and sums", [_book(), _price_age(), _unsplit(), _drift(), _repeated(), _folded()]),
+            Row("Prices and sums", [_book(), _price_age(), _unsplit(), _drift(), _repeated(), _folded(), _above()]),
         ],
     )
 
@@ -304,5 +304,19 @@ def _folded() -> Panel:
         width=8,
         links=[links.board("exporter", "Exporter health", instance="$__all")],
         steps=colors.NONE_IS_WELL,
+        nothing=_NONE,
+    )
+
+
+def _above() -> Panel:
+    columns = {"above": (highest("spanledger_above_ledger", "metric"), Column(unit=COUNT, decimals=2))}
+    return grid(
+        "Counters above the ledger",
+        "By how much, in the counter's own unit: what corrections took away, for a counter must not fall. The month, "
+        "budgets and `spanledger report` have it without that.",
+        ("metric",),
+        columns,
+        width=24,
+        links=[links.board("exporter", "Exporter health", instance="$__all")],
         nothing=_NONE,
     )

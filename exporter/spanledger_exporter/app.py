@@ -25,7 +25,7 @@ from spanledger_exporter.ledger.database import Database, open_database, parse_u
 from spanledger_exporter.ledger.ledger import Ledger
 from spanledger_exporter.ledger.maintenance import Maintenance
 from spanledger_exporter.metrics.budget_metrics import BudgetMetrics, EnforcementMetrics
-from spanledger_exporter.metrics.dimensions import Dimensions
+from spanledger_exporter.metrics.dimensions import Dimensions, Places
 from spanledger_exporter.metrics.metrics import (
     IngestMetrics,
     LedgerMetrics,
@@ -35,6 +35,7 @@ from spanledger_exporter.metrics.metrics import (
     ScrapeMetrics,
 )
 from spanledger_exporter.metrics.month import MonthMetrics, MonthReader
+from spanledger_exporter.metrics.spend import places_of
 from spanledger_exporter.prices.book_shelf import BookShelf
 from spanledger_exporter.prices.current_prices import CurrentPrices
 from spanledger_exporter.prices.genai_prices_book import packaged_book_apart
@@ -114,9 +115,10 @@ class App:
         price_metrics = PriceMetrics(registry)
         price_metrics.priced_with(book.source, prices.dated_ns / 1e9)
         watched += self._budgets(database, ingest)
-        committer = self._committer(registry, ledger)
+        places = places_of(Dimensions(config.metrics_dimensions), config.metrics_series_max)
+        committer = self._committer(registry, ledger, places)
         self._maintain(registry, database)
-        self._month(registry, database)
+        self._month(registry, database, places)
         evaluator = self._evaluator(registry, database, ledger)
         watched += self._notify(registry, database, evaluator, ingest, points)
         evaluator.start()
@@ -175,27 +177,29 @@ class App:
         file.take_over()
         return [file]
 
-    def _committer(self, registry: CollectorRegistry, ledger: Ledger) -> Committer:
+    def _committer(self, registry: CollectorRegistry, ledger: Ledger, places: Places) -> Committer:
         """Make what commits, and the metrics of spend that each commit moves."""
         config = self._config
+        totals, held = ledger.standing()
         spend = LedgerMetrics(
             registry,
-            ledger.totals(),
+            totals,
             lambda: ledger.folded,
             groups_folded=lambda: ledger.groups_folded,
             window_forgotten=lambda: ledger.window_forgotten,
-            marks=ledger.held_counters(),
+            held=held,
             hold=ledger.hold_counters,
-            dimensions=Dimensions(config.metrics_dimensions),
+            places=places,
             series_max=config.metrics_series_max,
             hold_s=config.metrics_hold_s,
         )
+        ledger.hold_by(spend.falls)
         committer = Committer(
             ledger,
             rows_max=config.commit_rows_max,
             on_commit=spend.committed,
-            on_doubt=lambda: spend.catch_up(ledger.totals()),
-            follow=lambda: spend.follow(ledger.totals_of_others()),
+            on_doubt=lambda: spend.catch_up(ledger.standing()),
+            follow=lambda: spend.follow(ledger.standing_of_others()),
             follow_s=config.metrics_follow_s,
         )
         self._stack.push_async_callback(asyncio.to_thread, committer.close, config.shutdown_grace_s)
@@ -233,11 +237,9 @@ class App:
             watched.append(gate)
         return certificates, gate, watched
 
-    def _month(self, registry: CollectorRegistry, database: Database) -> None:
+    def _month(self, registry: CollectorRegistry, database: Database, places: Places) -> None:
         """Show what the month has cost."""
-        dimensions = Dimensions(self._config.metrics_dimensions)
-        reader = MonthReader(database, dimensions=dimensions, series_max=self._config.metrics_series_max)
-        month = MonthMetrics(registry, reader.read, dimensions.names)
+        month = MonthMetrics(registry, MonthReader(database, places).read, places.dimensions.names)
         self._stack.push_async_callback(asyncio.to_thread, month.close, self._config.shutdown_grace_s)
         month.start()
 
@@ -248,8 +250,9 @@ class App:
             registry,
             lambda: evaluator.evaluation,
             lambda: evaluator.failures,
-            marks=ledger.held_counters(),
+            marks=ledger.held_counters().marks,
             hold=ledger.hold_counters,
+            hold_s=self._config.metrics_hold_s,
         )
         evaluator.listen(metrics.on_states)
         self._stack.push_async_callback(asyncio.to_thread, evaluator.close, self._config.shutdown_grace_s)

@@ -82,7 +82,7 @@ def _samples(past: Sequence[Entry], until_s: int) -> Iterator[tuple[int, Sample]
     now_s = 0
     registry = CollectorRegistry()
     # What is new is shown as 0 once: the clock stands still while Prometheus is not looking.
-    spend = SpendMetrics(registry, {}, {}, hold_s=1, clock_s=lambda: now_s)
+    spend = SpendMetrics(registry, {}, hold_s=1, clock_s=lambda: now_s)
     calls = CallMetrics(registry)
     waiting = iter(past)
     entry = next(waiting, None)

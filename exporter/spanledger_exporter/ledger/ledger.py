@@ -16,19 +16,20 @@ from sqlalchemy import Connection, RowMapping, func, insert, select
 from spanledger_exporter import failpoints
 from spanledger_exporter.budgets.current_budgets import CurrentBudgets
 from spanledger_exporter.failpoints import AFTER_COMMIT, BEFORE_COMMIT, BEFORE_INSERT, Failpoints
+from spanledger_exporter.ledger import held_counters
 from spanledger_exporter.ledger.calls import Calls, load, record_of_entry, replace
 from spanledger_exporter.ledger.cells import Cell, Cells
 from spanledger_exporter.ledger.database import Database
-from spanledger_exporter.ledger.insert import insert_ignore, insert_or_replace
+from spanledger_exporter.ledger.held_counters import Held, Marks
+from spanledger_exporter.ledger.insert import insert_ignore
 from spanledger_exporter.ledger.postgresql_entries import PostgresqlEntries
 from spanledger_exporter.ledger.profiles import Numbered, Profiles
 from spanledger_exporter.ledger.rollups import Moves, Sums, read_totals
 from spanledger_exporter.ledger.rows import Row, price_of, record_of_document, row_of
-from spanledger_exporter.ledger.schema import adjustments, counter_marks, ledger_entries, price_books, profiles, reports
+from spanledger_exporter.ledger.schema import adjustments, ledger_entries, price_books, profiles, reports
 from spanledger_exporter.ledger.sqlite_entries import SqliteEntries
 from spanledger_exporter.ledger.state import count_commit, floor_ns, revision, take_turns
 from spanledger_exporter.ledger.window import Mark, Window, mark_of
-from spanledger_exporter.metrics.spend import Marks
 from spanledger_exporter.money import usd_text
 from spanledger_exporter.prices import pricing
 from spanledger_exporter.prices.price_book import PriceBook
@@ -73,6 +74,21 @@ class Adjusted(NamedTuple):
     sums: Mapping[Cell, Sums]
 
 
+class Standing(NamedTuple):
+    """What cells add up to since the ledger began, and how far counters stand above that, at one moment."""
+
+    totals: Mapping[Cell, Sums]
+    held: Held
+
+
+Falls = Callable[[Mapping[Cell, Sums]], Marks]
+"""What cells move by -> something about the counters that fall by it."""
+
+
+def _none(_moved: Mapping[Cell, Sums]) -> Marks:
+    return {}
+
+
 class Ledger:
     """The entries and sums of one database, for one writing thread.
 
@@ -107,6 +123,7 @@ class Ledger:
         self._seen = _Seen()
         self._told_revision = 0
         self._budgets = CurrentBudgets()
+        self._falls: Falls = _none
         self.folded = 0
         """How many entries were summed under `__other__` because the limit of cells was reached."""
 
@@ -136,6 +153,10 @@ class Ledger:
         self._book = book
         self._entries.prepare_ahead(self._clock_ns())
 
+    def hold_by(self, falls: Falls) -> None:
+        """Let each commit keep how far counters are to be held that it lets fall, as `falls` says before it."""
+        self._falls = falls
+
     def append(self, records: Sequence[PricedRecord], letters: Sequence[DeadLetter] = ()) -> Appended:
         """Commit the calls that are not in the ledger yet, with their sums, and dead letters, in one transaction."""
         now_ns = self._clock_ns()
@@ -151,6 +172,7 @@ class Ledger:
                 seen = self._follow(connection)
                 batch, expired = kept_from(batch, seen.floor_ns)
                 appended, remember, seen = self._append(connection, batch, seen, now_ns)
+                held_counters.keep_marks(connection, self._falls(appended.sums))
                 dropped = dead_letters.insert(connection, letters, rows_max=self._dead_letters_max, received_ns=now_ns)
                 self._points.reach(BEFORE_COMMIT)
             self._points.reach(AFTER_COMMIT)
@@ -223,8 +245,10 @@ class Ledger:
 
         return Appended(new, cells, moved, other), remember, seen
 
-    def adjust(self, changes: Sequence[Adjustment]) -> Adjusted:
+    def adjust(self, changes: Sequence[Adjustment], *, raises: Falls = _none) -> Adjusted:
         """Give entries another price, move the sums by the difference, and keep what was changed and why.
+
+        `raises` says by how much counters fall, and they are raised by that for good.
 
         Entries that are gone, those of which another report has come since they were priced, and those that have the
         price already are passed over; of several changes of one entry the last counts.
@@ -253,6 +277,7 @@ class Ledger:
                     changed += 1
                 moved = moves.write(connection, now_ns)
                 self._budgets.write(connection, charges)
+                held_counters.keep_raised(connection, raises(moved))
             committed = True
         finally:
             self._profiles.settled(committed=committed)
@@ -261,43 +286,37 @@ class Ledger:
         return Adjusted(changed, moved)
 
     def hold_counters(self, marks: Marks) -> None:
-        """Keep how far counters are held, for the next start; of what several exporters hold, the farthest."""
+        """Keep how far counters are held, for the next start."""
         with self._database.write() as connection:
             take_turns(connection)
-            kept = {row.series: row.value for row in connection.execute(select(counter_marks))}
-            told = {json.dumps(series): value for series, value in marks.items()}
-            rows = [
-                {"series": series, "value": str(max(value, int(kept.get(series, value))))}
-                for series, value in sorted(told.items())
-            ]
-            insert_or_replace(connection, counter_marks, ("series",), rows)
+            held_counters.keep_marks(connection, marks)
 
-    def held_counters(self) -> Marks:
-        """Return how far counters are held."""
+    def held_counters(self) -> Held:
+        """Return how far counters stand above the totals."""
         with self._database.read() as connection:
-            rows = connection.execute(select(counter_marks.c.series, counter_marks.c.value)).all()
-        return {
-            (metric, tuple(labels)): int(value) for (metric, labels), value in ((json.loads(s), v) for s, v in rows)
-        }
+            return held_counters.read(connection)
 
-    def totals(self) -> dict[Cell, Sums]:
+    def totals(self) -> Mapping[Cell, Sums]:
         """Return what each cell adds up to since the ledger began."""
-        with self._database.read() as connection:
-            # First the number, then the sums: what is committed in between is seen now, and looked for once more.
+        return self.standing().totals
+
+    def standing(self) -> Standing:
+        """Return the totals, and how far counters stand above them."""
+        with self._database.view() as connection:
             told = revision(connection)
-            found = read_totals(connection)
+            found = Standing(read_totals(connection), held_counters.read(connection))
         self._told_revision = told
         return found
 
-    def totals_of_others(self) -> dict[Cell, Sums] | None:
-        """Return the totals if others have committed anything since they were last read, else `None`.
+    def standing_of_others(self) -> Standing | None:
+        """Return the same if others have committed anything since it was last read, else `None`.
 
         What this ledger's own `append` and `adjust` returned, its caller knows.
         """
         with self._database.read() as connection:
             if revision(connection) == self._told_revision:
                 return None
-        return self.totals()
+        return self.standing()
 
     def ping(self) -> None:
         """Raise `UnavailableError` if the database does not answer."""

@@ -253,7 +253,7 @@ adjustments = Table(
     Index("adjustments_of_entry", "entry_id"),
 )
 
-# How far Prometheus counters are held that a correction would have let fall (spend.py).
+# How far Prometheus counters stand above totals that corrections have lowered (held_counters.py).
 counter_marks = Table(
     "counter_marks",
     metadata,

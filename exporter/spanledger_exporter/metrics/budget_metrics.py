@@ -8,6 +8,7 @@ Units: USD, tokens, calls, Unix seconds, parts of a limit.
 """
 
 import threading
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final, get_args
 
@@ -20,7 +21,8 @@ from spanledger_exporter.budgets.document import group_text
 from spanledger_exporter.budgets.evaluator import Evaluation
 from spanledger_exporter.budgets.states import BudgetState
 from spanledger_exporter.leases.messages import Decided, Decision
-from spanledger_exporter.metrics.spend import Labels, Marks
+from spanledger_exporter.ledger.held_counters import Key, Marks
+from spanledger_exporter.metrics.newborn import Newborn
 from spanledger_exporter.records import OTHER
 
 GROUPS_SHOWN_MAX: Final = 100
@@ -29,8 +31,6 @@ BUDGETS_DECIDED_MAX: Final = 1000
 _SPEND: Final = {unit: f"genai_budget_spend_{unit}" for unit in UNITS}
 _LABELS: Final = ("budget", "group")
 _QUANTILES: Final = (("0.1", "low"), ("0.5", "middle"), ("0.9", "high"))
-
-Series = tuple[str, Labels]
 
 
 def _unaccounted(state: BudgetState) -> float | None:
@@ -67,7 +67,7 @@ class BudgetMetrics(Collector):
 
     `marks` is by how much counters stand above what the ledger has counted, as it was at the last stop, `hold` keeps
     what they are raised by: a correction lowers what was spent, and a counter that fell would look as if all of it had
-    been spent anew.
+    been spent anew. A group that a budget has not had before is shown as 0 first, `hold_s` as `Newborn` has it.
     """
 
     def __init__(
@@ -78,26 +78,36 @@ class BudgetMetrics(Collector):
         *,
         marks: Marks | None = None,
         hold: Callable[[Marks], None] = lambda _marks: None,
+        hold_s: float = 0,
+        clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._evaluation = evaluation
         self._failures = failures
         self._hold = hold
         self._lock = threading.Lock()
-        self._raised: dict[Series, int] = {series: value for series, value in (marks or {}).items() if _is_ours(series)}
-        self._totals: dict[Series, int] = {}
+        self._raised: dict[Key, int] = {key: value for key, value in (marks or {}).items() if key[0] in _SPEND.values()}
+        self._totals: dict[Key, int] = {}
+        self._names = frozenset[str]()
+        self._newborn = Newborn[Key](hold_s, clock_s)
         registry.register(self)
 
     def on_states(self, states: Sequence[BudgetState]) -> None:
         """Move the counters to where the totals are now; one whose total fell stands still, and goes on from there."""
-        totals = {_series(state): state.spent_total for state in states if not state.stored.budget.private}
+        ours = {_key(state): state for state in states if not state.stored.budget.private}
+        totals = {key: state.spent_total for key, state in ours.items()}
+        names = frozenset(stored.budget.name for stored in self._evaluation().stored)
         with self._lock:
             fallen = {
-                series: self._raised.get(series, 0) + self._totals[series] - total
-                for series, total in totals.items()
-                if total < self._totals.get(series, 0)
+                key: self._raised.get(key, 0) + self._totals[key] - total
+                for key, total in totals.items()
+                if total < self._totals.get(key, 0)
             }
+            for key in ours.keys() - self._totals.keys():
+                # Else the budget is new and counts what was spent long before, or the group is back in a new period.
+                if key[1][0] in self._names and ours[key].spent == ours[key].spent_total:
+                    self._newborn.add(key)
             self._raised |= fallen
-            self._totals = totals
+            self._totals, self._names = totals, names
         if fallen:
             self._hold(fallen)
 
@@ -120,15 +130,16 @@ class BudgetMetrics(Collector):
 
     def _spend(self, states: Sequence[BudgetState]) -> Iterator[Metric]:
         with self._lock:
-            raised = dict(self._raised)
+            zeros = self._newborn.at_zero()
+            values = {key: total + self._raised.get(key, 0) for key, total in self._totals.items()}
+            values |= dict.fromkeys(zeros & values.keys(), 0)
         for unit, name in _SPEND.items():
             family = CounterMetricFamily(
                 name, f"What was spent under budgets in {unit}, over all periods that are counted.", labels=_LABELS
             )
             for state in states:
-                if state.stored.budget.unit == unit:
-                    value = state.spent_total + raised.get(_series(state), 0)
-                    family.add_metric(_labels(state), _shown(value, unit))
+                if state.stored.budget.unit == unit and (key := _key(state)) in values:
+                    family.add_metric(_labels(state), _shown(values[key], unit))
             yield family
 
 
@@ -139,7 +150,7 @@ class EnforcementMetrics(Collector):
     that appears with it.
 
     `names` returns the budgets that there are, as far as they were looked at: what services say of any other is counted
-    as `__other__`, as are budgets beyond the limit.
+    as `__other__`, as are budgets beyond the limit. One that is gone is shown no more, and its place is another's.
     """
 
     def __init__(
@@ -174,7 +185,9 @@ class EnforcementMetrics(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Return the decisions as they stand now."""
-        for budget in sorted(self._names()):
+        if names := self._names():
+            self._forget(self._budgets.difference(names, {OTHER}))
+        for budget in sorted(names):
             if self._has_room(budget):
                 self._show(budget)
         return self._decisions.collect()
@@ -182,6 +195,12 @@ class EnforcementMetrics(Collector):
     def describe(self) -> Iterable[Metric]:
         """Return the decisions without samples."""
         return self._decisions.describe()
+
+    def _forget(self, budgets: Collection[str]) -> None:
+        for budget in budgets:
+            self._budgets.discard(budget)
+            for each in get_args(Decision):
+                self._decisions.remove(budget, each)
 
     def _show(self, budget: str) -> None:
         if budget not in self._budgets:
@@ -212,10 +231,6 @@ def shown_states(states: Iterable[BudgetState], *, states_max: int = STATES_SHOW
     if len(found) > states_max:
         found = sorted(found, key=lambda state: -state.used_ratio)[:states_max]
     return found
-
-
-def _is_ours(series: tuple[str, tuple[str, ...]]) -> bool:
-    return series[0] in _SPEND.values()
 
 
 def _state_families(states: Sequence[BudgetState]) -> Iterator[Metric]:
@@ -304,7 +319,7 @@ def _labels(state: BudgetState) -> tuple[str, str]:
     return state.stored.budget.name, group_text(state.stored.budget, state.group_key)
 
 
-def _series(state: BudgetState) -> Series:
+def _key(state: BudgetState) -> Key:
     return _SPEND[state.stored.budget.unit], _labels(state)
 
 

@@ -3,6 +3,7 @@
 Users, sessions, keys and requests are not on it: they have no limit, and become labels nowhere.
 """
 
+import threading
 from collections.abc import Callable
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
@@ -49,3 +50,32 @@ def _getter(names: tuple[str, ...]) -> "Callable[[Cell], tuple[str, ...]]":
 
 
 DEFAULT_DIMENSIONS: Final = Dimensions(DEFAULT_NAMES)
+
+
+class Places:
+    """Which calls have series of their own: those of the first `sets_max` sets of values; others become `__other__`.
+
+    All metrics of spend ask the same one, so that what is one model's in one of them is no other's in the next, and the
+    cost of a model can be divided by its tokens. May be asked by several threads.
+    """
+
+    def __init__(self, dimensions: Dimensions = DEFAULT_DIMENSIONS, *, sets_max: int) -> None:
+        self.dimensions = dimensions
+        self._sets_max = sets_max
+        self._own: set[tuple[str, ...]] = set()
+        self._lock = threading.Lock()
+
+    def of(self, cell: "Cell") -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the values of a cell, and those under which it is summed."""
+        values = self.dimensions.of(cell)
+        return values, self.fold(values)
+
+    def fold(self, values: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the values under which others are summed: the same, if there is room."""
+        if values in self._own:
+            return values
+        with self._lock:
+            if len(self._own) >= self._sets_max:
+                return self.dimensions.folded(values)
+            self._own.add(values)
+        return values

@@ -20,6 +20,7 @@ from prometheus_client.core import Exemplar, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from spanledger_exporter.ledger.cells import OTHER, Cell
+from spanledger_exporter.metrics.newborn import Newborn
 from spanledger_exporter.records import Price, PricedRecord, Usage, UsageRecord
 
 LABEL_SETS_MAX: Final = 500
@@ -42,6 +43,7 @@ _NS_MIN: Final = 1_000_000
 """What comes in less than a millisecond came in one piece, and says nothing of how fast it was made."""
 
 _Newest = tuple[bytes, float, int]  # trace id, value, end
+_Call = tuple[str, str, str]  # as `_LABELS`
 
 
 class _Family(NamedTuple):
@@ -103,12 +105,24 @@ _Set = tuple[_Histogram, _Histogram, _Histogram, _Histogram]
 
 
 class CallMetrics(Collector):
-    """The histograms of calls; those of too many models are observed together, as another's, and counted."""
+    """The histograms of calls; those of too many models are observed together, as another's, and counted.
 
-    def __init__(self, registry: CollectorRegistry, *, label_sets_max: int = LABEL_SETS_MAX) -> None:
+    `hold_s` as `Newborn` has it: a histogram that was not shown yet is shown empty first.
+    """
+
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        *,
+        label_sets_max: int = LABEL_SETS_MAX,
+        hold_s: float = 0,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._label_sets_max = label_sets_max
+        self._shown: set[tuple[int, _Call]] = set()
+        self._newborn = Newborn[tuple[int, _Call]](hold_s, clock_s)
         self._lock = threading.Lock()
-        self._sets: dict[tuple[str, str, str], _Set] = {}
+        self._sets: dict[_Call, _Set] = {}
         self._folded = Counter(
             "spanledger_folded_observations",
             "Calls that the histograms count under __other__, because there are too many models.",
@@ -142,7 +156,7 @@ class CallMetrics(Collector):
                 if pusd is not None and price[0] == "priced":
                     cost.add(bisect_left(_PUSD, pusd), pusd, trace_id, at_ns)
 
-    def _new(self, labels: tuple[str, str, str]) -> _Set:
+    def _new(self, labels: _Call) -> _Set:
         if len(self._sets) >= self._label_sets_max:
             self._folded.inc()
             labels = (OTHER, OTHER, labels[2])
@@ -158,13 +172,25 @@ class CallMetrics(Collector):
                 (labels, [(each.counts[:], each.newest[:], each.total) for each in histograms])
                 for labels, histograms in self._sets.items()
             ]
+            zeros = self._at_zero()
         for place, (family, names) in enumerate(zip(_FAMILIES, _NAMES, strict=True)):
             metric = family.metric()
             for labels, histograms in found:
                 counts, newest, total = histograms[place]
-                if any(counts):
-                    metric.add_metric(labels, list(_buckets(names, counts, newest, family.unit)), total / family.unit)
+                if (place, labels) in zeros:
+                    counts, newest, total = [0] * len(counts), [None] * len(counts), 0
+                elif not any(counts):
+                    continue
+                metric.add_metric(labels, list(_buckets(names, counts, newest, family.unit)), total / family.unit)
             yield metric
+
+    def _at_zero(self) -> frozenset[tuple[int, _Call]]:
+        for labels, histograms in self._sets.items():
+            for place, histogram in enumerate(histograms):
+                if (place, labels) not in self._shown and any(histogram.counts):
+                    self._shown.add((place, labels))
+                    self._newborn.add((place, labels))
+        return self._newborn.at_zero()
 
     def describe(self) -> Iterable[HistogramMetricFamily]:
         """Return the metrics without samples."""

@@ -12,19 +12,21 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import CounterMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from spanledger_exporter import __version__
 from spanledger_exporter.dialects import Understood
+from spanledger_exporter.ledger import held_counters
 from spanledger_exporter.ledger.cells import Cell
-from spanledger_exporter.ledger.ledger import Appended
+from spanledger_exporter.ledger.held_counters import Held, Key, Marks
+from spanledger_exporter.ledger.ledger import Appended, Standing
 from spanledger_exporter.ledger.maintenance import TASKS
 from spanledger_exporter.ledger.rollups import Sums
-from spanledger_exporter.metrics.dimensions import DEFAULT_DIMENSIONS, Dimensions
+from spanledger_exporter.metrics.dimensions import Places
 from spanledger_exporter.metrics.histograms import CallMetrics
 from spanledger_exporter.metrics.rate_limits import RateLimitMetrics
-from spanledger_exporter.metrics.spend import SERIES_MAX, Marks, SpendMetrics
+from spanledger_exporter.metrics.spend import SERIES_MAX, SpendMetrics
 from spanledger_exporter.receiving.dead_letters import Reason
 from spanledger_exporter.receiving.figures import RefusalReason
 from spanledger_exporter.receiving.otlp import Batch
@@ -183,7 +185,8 @@ class ScrapeMetrics:
 class LedgerMetrics:
     """Moves the spend and call metrics by what each commit moved.
 
-    `marks` is how far counters were held that would have fallen, `hold` keeps it for the next start.
+    `held` is how far counters stood above the totals, `hold` keeps how far they are held for what others committed:
+    each commit of our own keeps by itself what `falls` says.
     """
 
     def __init__(
@@ -194,20 +197,18 @@ class LedgerMetrics:
         *,
         groups_folded: Callable[[], int] = lambda: 0,
         window_forgotten: Callable[[], int] = lambda: 0,
-        marks: Marks | None = None,
+        held: Held = held_counters.NOTHING,
         hold: Callable[[Marks], None] = lambda _marks: None,
-        dimensions: Dimensions = DEFAULT_DIMENSIONS,
+        places: Places | None = None,
         series_max: int = SERIES_MAX,
         hold_s: float = 0,
         clock_s: Callable[[], float] = time.time,
     ) -> None:
-        self._spend = SpendMetrics(
-            registry, totals, marks or {}, dimensions=dimensions, series_max=series_max, hold_s=hold_s
-        )
-        registry.register(_FoldedSeries(lambda: self._spend.folded))
+        self._spend = SpendMetrics(registry, totals, held, places=places, series_max=series_max, hold_s=hold_s)
+        registry.register(OfCounters(self._spend))
         self._hold = hold
-        self._unkept: dict[tuple[str, tuple[str, ...]], int] = {}
-        self._calls = CallMetrics(registry)
+        self._unkept: dict[Key, int] = {}
+        self._calls = CallMetrics(registry, hold_s=hold_s)
         gauge = Gauge(
             "spanledger_folded_calls",
             "New calls since the start whose labels were folded into __other__ because ledger.cells_max was reached.",
@@ -267,43 +268,67 @@ class LedgerMetrics:
         for letter in appended.letters:
             self._dead_letters.labels(letter.reason).inc()
         self._dead_letters_dropped.inc(appended.letters_dropped)
-        self.moved(appended.sums)
+        self._spend.add(appended.sums)
 
-    def catch_up(self, totals: Mapping[Cell, Sums]) -> Mapping[Cell, Sums]:
+    @property
+    def falls(self) -> Callable[[Mapping[Cell, Sums]], Marks]:
+        """What says how far counters are to be held if cells move by something."""
+        return self._spend.falls
+
+    @property
+    def raises(self) -> Callable[[Mapping[Cell, Sums]], Marks]:
+        """What says by how much counters fall if cells move by something."""
+        return self._spend.raises
+
+    def catch_up(self, standing: Standing) -> Mapping[Cell, Sums]:
         """Move the spend to where the ledger's totals are, and return by how much."""
-        missed = self._spend.behind(totals)
-        self.moved(missed)
+        missed, marks = self._spend.follow(standing.totals, standing.held.raised)
+        self._keep(marks)
         return missed
 
-    def follow(self, totals: Mapping[Cell, Sums] | None) -> None:
+    def follow(self, standing: Standing | None) -> None:
         """Move the spend by what others have committed, if they have."""
-        if totals is not None:
-            self.catch_up(totals)
+        if standing is not None:
+            self.catch_up(standing)
+        else:
+            self._keep({})
 
-    def moved(self, sums: Mapping[Cell, Sums]) -> None:
-        """Move the spend by what the cells were moved by."""
-        self._unkept |= self._spend.add(sums)
+    def _keep(self, marks: Marks) -> None:
+        self._unkept |= marks
         if self._unkept:
-            self._hold(self._unkept)  # what could not be kept is tried again with the next commit
+            self._hold(self._unkept)  # what could not be kept is tried again the next time
             self._unkept = {}
 
 
-class _FoldedSeries(Collector):
-    """How many sets of labels were folded, of each metric that has a limit of series."""
+class OfCounters(Collector):
+    """What is to be known of each counter of spend: what was folded, and how far it stands above the ledger."""
 
-    def __init__(self, folded: Callable[[], Mapping[str, int]]) -> None:
-        self._folded = folded
+    def __init__(self, spend: SpendMetrics) -> None:
+        self._spend = spend
 
-    def collect(self) -> Iterable[CounterMetricFamily]:
-        """Return the counts as they stand now."""
-        family = CounterMetricFamily(
-            "spanledger_folded_series",
-            "Sets of labels that were summed under __other__ because metrics.series_max was reached.",
-            labels=("metric",),
+    def collect(self) -> Iterable[Metric]:
+        """Return the figures as they stand now."""
+        folded, above = self.describe()
+        for name, count in self._spend.folded.items():
+            folded.add_metric((f"{name}_total",), count)
+        for name, value in self._spend.above.items():
+            above.add_metric((f"{name}_total",), value)
+        return folded, above
+
+    def describe(self) -> tuple[CounterMetricFamily, GaugeMetricFamily]:
+        """Return the metrics without samples."""
+        return (
+            CounterMetricFamily(
+                "spanledger_folded_series",
+                "Sets of labels that were summed under __other__ because metrics.series_max was reached.",
+                labels=("metric",),
+            ),
+            GaugeMetricFamily(
+                "spanledger_above_ledger",
+                "By how much a counter's series together stand above the ledger's totals, because of corrections.",
+                labels=("metric",),
+            ),
         )
-        for name, count in self._folded().items():
-            family.add_metric((f"{name}_total",), count)
-        return [family]
 
 
 class MaintenanceMetrics:

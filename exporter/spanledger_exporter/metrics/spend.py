@@ -4,11 +4,11 @@ The totals are read from the ledger at start and moved by what each commit moved
 things keep what Prometheus makes of them right:
 
 - A counter never falls. A correction, such as a second report of a call or a price that came later, can lower a total;
-  a counter that fell would look as if it had begun anew, and all of it as an increase. So it is held where it was until
-  its total has caught up; how far is kept in the ledger, for a restart would otherwise be such a fall.
-- A series begins at 0. `increase()` does not see the step from nothing to the first value, so that a new series is 0
-  for its first scrapes, and only then its value.
-- A metric has a limit of series. What comes beyond it is summed under `__other__`.
+  a counter that fell would look as if it had begun anew, and all of it as an increase. So it is held where it was, or
+  raised by what was taken away: held_counters.py says which when, and keeps it in the transaction that lowers the
+  total, for a restart would otherwise be such a fall.
+- A series begins at 0, so that its first value is seen as an increase.
+- A metric has a limit of series. The same calls are summed under `__other__` in all of them.
 
 Units: USD, tokens. `token_type` values are disjoint: they add up to all tokens, those that begin with `input_` to all
 input; so are the values of `cost_type`, which add up to the cost.
@@ -23,9 +23,12 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
+from spanledger_exporter.ledger import held_counters
 from spanledger_exporter.ledger.cells import RETRY, Cell
+from spanledger_exporter.ledger.held_counters import Held, Key, Labels, Marks
 from spanledger_exporter.ledger.rollups import Sums, unreported
-from spanledger_exporter.metrics.dimensions import DEFAULT_DIMENSIONS, Dimensions
+from spanledger_exporter.metrics.dimensions import DEFAULT_DIMENSIONS, Dimensions, Places
+from spanledger_exporter.metrics.newborn import Newborn
 from spanledger_exporter.money import usd_float
 
 SERIES_MAX: Final = 10_000
@@ -34,10 +37,8 @@ COST_TYPES: Final = ("input_uncached", "input_cache_read", "input_cache_write", 
 UNKNOWN: Final = "unknown"
 _NOTHING = Sums()
 
-Labels = tuple[str, ...]
-Key = tuple[str, Labels]
-Marks = Mapping[Key, int]
-"""How far counters are held: by metric and labels, in the metric's integer unit."""
+# Values that a metric's own labels usually have: as many series has a metric for each set of the dimensions' values.
+_PARTS_MAX: Final = max(len(_TOKEN_TYPES), len(COST_TYPES))
 
 
 class _Metric(NamedTuple):
@@ -157,85 +158,99 @@ COUNTERS: Final = tuple(metric.name for metric in _METRICS)
 
 
 class SpendMetrics(Collector):
-    """The counters of what was spent; `marks` is how far they were held when the exporter last ran.
+    """The counters of what was spent; `held` is how far they stood above the totals when those were read.
 
-    Units: `series_max` series of each counter; `hold_s` seconds for which a series that is new is shown as 0, from the
-    first time that anybody asks for it. Two scrape intervals let two Prometheus servers see it.
+    Units: `series_max` series of each counter, or one more for each value of its own labels; `hold_s` as `Newborn` has
+    it.
     """
 
     def __init__(
         self,
         registry: CollectorRegistry,
         totals: Mapping[Cell, Sums],
-        marks: Marks,
+        held: Held = held_counters.NOTHING,
         *,
-        dimensions: Dimensions = DEFAULT_DIMENSIONS,
+        places: Places | None = None,
         series_max: int = SERIES_MAX,
         hold_s: float = 0,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._lock = threading.Lock()
-        self._dimensions = dimensions
+        self._places = places or places_of(DEFAULT_DIMENSIONS, series_max)
         self._series_max = series_max
-        self._hold_s = hold_s
-        self._clock_s = clock_s
         self._totals: dict[Cell, Sums] = {}
         self._values: dict[str, dict[Labels, int]] = {name: {} for name in COUNTERS}
         self._folded: dict[str, set[Labels]] = {name: set() for name in COUNTERS}
-        # Series that Prometheus has not seen at 0 yet, and since when they are shown.
-        self._new: dict[Key, float | None] = {}
+        self._newborn = Newborn[Key](0)  # Prometheus has seen what was there at the start
         self._marks = dict[Key, int]()
+        self._raised = dict[Key, int]()
         for cell, sums in totals.items():
             self._move(cell, sums)
-        self._new.clear()
-        for (name, labels), mark in marks.items():
-            if name in _BY_NAME and (own := self._own(name, labels)) is not None:
-                self._marks[name, own] = mark
-                self._values[name].setdefault(own, 0)  # also where nothing is left of what was counted
+        self._lift(held.raised)
+        for (name, labels), mark in held.marks.items():
+            # What has no series of its own is summed with others, and its mark says nothing of them.
+            key = self._key(name, labels)
+            if key is not None and key[1] == _values(labels):
+                self._marks[key] = mark
+                self._values[name].setdefault(key[1], 0)  # also where nothing is left of what was counted
+        self._newborn = Newborn[Key](hold_s, clock_s)
         registry.register(self)
 
     def add(self, sums: Mapping[Cell, Sums]) -> Marks:
         """Move the totals by what a commit moved; return how far counters are held that would have fallen."""
-        falls = any(map(_falls, sums.keys(), sums.values()))
         with self._lock:
-            before = self._before(sums) if falls else {}
-            for cell, moved in sums.items():
-                self._move(cell, moved)
-            fallen = {
-                (name, labels): max(value, self._marks.get((name, labels), 0))
-                for (name, labels), value in before.items()
-                if self._values[name][labels] < value
-            }
-            self._marks |= fallen
-        return {(name, self._named(name, labels)): mark for (name, labels), mark in fallen.items()}
+            return self._add(sums)
 
-    def behind(self, totals: Mapping[Cell, Sums]) -> Mapping[Cell, Sums]:
-        """Return by what the ledger's totals have moved without anybody telling."""
+    def falls(self, sums: Mapping[Cell, Sums]) -> Marks:
+        """Return how far counters would be held if cells moved so; nothing is moved."""
+        with self._lock:
+            return self._named(self._fallen(sums))
+
+    def raises(self, sums: Mapping[Cell, Sums]) -> Marks:
+        """Return by how much counters would fall if cells moved so; nothing is moved."""
+        with self._lock:
+            return self._named({key: -net for key, net in self._net(sums).items() if net < 0})
+
+    def follow(self, totals: Mapping[Cell, Sums], raised: Marks) -> tuple[Mapping[Cell, Sums], Marks]:
+        """Move to where the ledger's totals are, and by how much counters are raised above them.
+
+        Returns by what cells have moved without anybody telling, and how far counters are held for it.
+        """
         with self._lock:
             # Also of cells that others have emptied, of which the ledger says nothing any more.
             moved = {
                 cell: totals.get(cell, _NOTHING).minus(self._totals.get(cell, _NOTHING))
                 for cell in dict.fromkeys((*self._totals, *totals))
             }
-        return {cell: sums for cell, sums in moved.items() if any(sums)}
+            missed = {cell: sums for cell, sums in moved.items() if any(sums)}
+            return missed, self._add(missed, raised)
 
     @property
     def folded(self) -> Mapping[str, int]:
         """How many sets of labels are summed under `__other__`, by the counter's name."""
         return {name: len(labels) for name, labels in self._folded.items()}
 
+    @property
+    def above(self) -> Mapping[str, float]:
+        """By how much the series of a counter together stand above the ledger's totals, by its name, in its unit."""
+        found = dict.fromkeys(COUNTERS, 0)
+        with self._lock:
+            for name, labels in self._marks.keys() | self._raised.keys():
+                found[name] += self._stand((name, labels)) - self._values[name][labels]
+        return {name: _BY_NAME[name].shown(value) for name, value in found.items()}
+
     def collect(self) -> Iterable[CounterMetricFamily]:
         """Return the counters as they stand now."""
         with self._lock:
-            zeros = self._at_zero()
-            values = {name: list(found.items()) for name, found in self._values.items()}
-            marks = dict(self._marks)
+            zeros = self._newborn.at_zero()
+            values = {name: found.copy() for name, found in self._values.items()}
+            for name, labels in self._marks.keys() | self._raised.keys():
+                values[name][labels] = self._stand((name, labels))
         families: list[CounterMetricFamily] = []
         for metric in _METRICS:
             name, shown, family = metric.name, metric.shown, self._family(metric)
-            for labels, value in values[name]:
-                key = (name, labels)
-                family.add_metric(labels, 0.0 if key in zeros else shown(max(value, marks.get(key, 0))))
+            for labels, value in values[name].items():
+                family.add_metric(labels, 0.0 if (name, labels) in zeros else shown(value))
             families.append(family)
         return families
 
@@ -243,72 +258,102 @@ class SpendMetrics(Collector):
         """Return the metrics without samples, so that registering them reads nothing."""
         return [self._family(metric) for metric in _METRICS]
 
+    def _add(self, sums: Mapping[Cell, Sums], raised: Marks | None = None) -> Marks:
+        before = self._fallen(sums)
+        for cell, moved in sums.items():
+            self._move(cell, moved)
+        self._lift(raised or {})
+        fallen = {key: stand for key, stand in before.items() if self._stand(key) < stand}
+        self._marks |= fallen
+        return self._named(fallen)
+
     def _move(self, cell: Cell, moved: Sums) -> None:
         self._totals[cell] = self._totals.get(cell, _NOTHING).plus(moved)
-        for name, labels, value in self._samples(cell, moved):
+        for name, labels, value, own in self._samples(cell, moved):
             values = self._values[name]
-            place = self._place(name, labels)
-            if place not in values:
-                self._new[name, place] = None
-            values[place] = values.get(place, 0) + value
+            if labels not in values:
+                self._newborn.add((name, labels))
+            if labels != own:
+                self._folded[name].add(own)  # no more of them than there are cells
+            values[labels] = values.get(labels, 0) + value
 
-    def _samples(self, cell: Cell, sums: Sums) -> Iterator[tuple[str, Labels, int]]:
-        call = self._dimensions.of(cell)
+    def _samples(self, cell: Cell, sums: Sums) -> Iterator[tuple[str, Labels, int, Labels]]:
+        """Return of each counter that is moved: its labels, by how much, and the labels before they were folded."""
+        values, place = self._places.of(cell)
         for metric in _METRICS:
             for labels, value in metric.samples(cell, sums):
-                yield metric.name, (*call, *labels), value
+                yield metric.name, self._bounded(metric.name, (*place, *labels)), value, (*values, *labels)
 
-    def _place(self, name: str, labels: Labels) -> Labels:
-        """Return the labels under which a sample is summed: its own, if there is room."""
+    def _bounded(self, name: str, labels: Labels) -> Labels:
+        """Return labels, folded where the counter has too many for its own ones, such as the types of errors."""
         values = self._values[name]
         if labels in values or len(values) < self._series_max:
             return labels
-        self._folded[name].add(labels)  # no more of them than there are cells
-        return self._dimensions.folded(labels)
+        return self._places.dimensions.folded(labels)
 
-    def _before(self, sums: Mapping[Cell, Sums]) -> dict[Key, int]:
-        """Return what the counters are that a commit moves; those that it makes are not among them."""
-        found: dict[Key, int] = {}
+    def _net(self, sums: Mapping[Cell, Sums]) -> dict[Key, int]:
+        """Return by how much counters move if any may fall, else nothing: most commits only add."""
+        if not any(map(_falls, sums.keys(), sums.values())):
+            return {}
+        net: dict[Key, int] = {}
         for cell, moved in sums.items():
-            for name, labels, _ in self._samples(cell, moved):
-                values = self._values[name]
-                place = labels if labels in values else self._dimensions.folded(labels)
-                if place in values:
-                    found[name, place] = values[place]
-        return found
+            for name, labels, value, _ in self._samples(cell, moved):
+                net[name, labels] = net.get((name, labels), 0) + value
+        return net
 
-    def _at_zero(self) -> set[Key]:
-        """Return the series that are still to be seen at 0."""
-        if not self._new:
-            return set()
-        if not self._hold_s:
-            self._new.clear()
-            return set()
-        now_s = self._clock_s()
-        self._new = {
-            key: now_s if since_s is None else since_s
-            for key, since_s in self._new.items()
-            if since_s is None or now_s - since_s < self._hold_s
+    def _fallen(self, sums: Mapping[Cell, Sums]) -> dict[Key, int]:
+        """Return where counters stand that would fall, but for those that are held there already."""
+        stands = {
+            (name, labels): self._values[name].get(labels, 0) + self._raised.get((name, labels), 0)
+            for (name, labels), net in self._net(sums).items()
+            if net < 0
         }
-        return set(self._new)
+        return {key: stand for key, stand in stands.items() if stand > self._marks.get(key, 0)}
 
-    def _named(self, name: str, labels: Labels) -> Labels:
-        """Return labels with their names, which tell what was held under other dimensions."""
-        return tuple(f"{label}={value}" for label, value in zip(self._names(_BY_NAME[name]), labels, strict=True))
+    def _stand(self, key: Key) -> int:
+        name, labels = key
+        return max(self._values[name][labels] + self._raised.get(key, 0), self._marks.get(key, 0))
 
-    def _own(self, name: str, labels: Labels) -> Labels | None:
-        """Return the labels of a mark without their names; `None` if it was made under other dimensions."""
-        names = self._names(_BY_NAME[name])
-        if len(labels) != len(names):
+    def _lift(self, raised: Marks) -> None:
+        """Raise counters by what the ledger says, which only grows."""
+        found: dict[Key, int] = {}
+        for (name, labels), value in raised.items():
+            if (key := self._key(name, labels)) is not None:
+                found[key] = found.get(key, 0) + value
+        for key, value in found.items():
+            self._raised[key] = max(value, self._raised.get(key, 0))
+            self._values[key[0]].setdefault(key[1], 0)
+
+    def _named(self, values: Mapping[Key, int]) -> Marks:
+        """Return the same with the labels' names, which tell what was kept under other dimensions."""
+        named: dict[Key, int] = {}
+        for (name, labels), value in values.items():
+            names = self._names(_BY_NAME[name])
+            named[name, tuple(f"{label}={of}" for label, of in zip(names, labels, strict=True))] = value
+        return named
+
+    def _key(self, name: str, labels: Labels) -> Key | None:
+        """Return the series that labels with their names mean; `None` if they are another metric's or dimensions'."""
+        metric = _BY_NAME.get(name)
+        if metric is None or tuple(text.partition("=")[0] for text in labels) != self._names(metric):
             return None
-        pairs = [text.partition("=") for text in labels]
-        return tuple(value for _, _, value in pairs) if tuple(pair[0] for pair in pairs) == names else None
+        values, own = _values(labels), len(self._places.dimensions.names)
+        return name, self._bounded(name, (*self._places.fold(values[:own]), *values[own:]))
 
     def _names(self, metric: _Metric) -> Labels:
-        return (*self._dimensions.names, *metric.labels)
+        return (*self._places.dimensions.names, *metric.labels)
 
     def _family(self, metric: _Metric) -> CounterMetricFamily:
         return CounterMetricFamily(metric.name, metric.text, labels=self._names(metric))
+
+
+def places_of(dimensions: Dimensions, series_max: int) -> Places:
+    """Return who has series of its own, if no metric is to have more than so many of its labels' usual values."""
+    return Places(dimensions, sets_max=max(1, series_max // _PARTS_MAX))
+
+
+def _values(labels: Labels) -> Labels:
+    return tuple(text.partition("=")[2] for text in labels)
 
 
 def _falls(cell: Cell, moved: Sums) -> bool:

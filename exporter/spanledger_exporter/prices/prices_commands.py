@@ -259,7 +259,7 @@ def _reprice(arguments: argparse.Namespace) -> int:
             ledger = Ledger(open_database(config.ledger_url), cells_max=config.cells_max)
             stack.callback(ledger.close)
             ledger.keep_book(repricing.book)
-            adjust = _holding_counters(ledger, Dimensions(config.metrics_dimensions), config.metrics_series_max)
+            adjust = _raising_counters(ledger, Dimensions(config.metrics_dimensions), config.metrics_series_max)
         changes = repricing.run(reader.priced(filter_of(arguments), unpriced=not arguments.all), adjust)
     if arguments.json:
         print_json({"dry_run": arguments.dry_run, "models": [price_tables.change_document(each) for each in changes]})
@@ -268,19 +268,19 @@ def _reprice(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _holding_counters(
+def _raising_counters(
     ledger: "Ledger", dimensions: Dimensions, series_max: int
 ) -> "Callable[[Sequence[Adjustment]], None]":
-    """Return what adjusts entries, and keeps how far the counters stood that the next start would show fallen."""
+    """Return what adjusts entries, and raises counters by what they would fall."""
     from prometheus_client import CollectorRegistry
 
-    from spanledger_exporter.metrics.spend import SpendMetrics
+    from spanledger_exporter.metrics.spend import SpendMetrics, places_of
+
+    places = places_of(dimensions, series_max)
+    spend = SpendMetrics(CollectorRegistry(), ledger.totals(), places=places, series_max=series_max)
 
     def adjust(changes: "Sequence[Adjustment]") -> None:
-        totals, held = ledger.totals(), ledger.held_counters()
-        spend = SpendMetrics(CollectorRegistry(), totals, held, dimensions=dimensions, series_max=series_max)
-        if fallen := spend.add(ledger.adjust(changes).sums):
-            ledger.hold_counters(fallen)
+        spend.add(ledger.adjust(changes, raises=spend.raises).sums)
 
     return adjust
 

@@ -21,17 +21,20 @@ class Shown:
     """The metrics of one exporter on a ledger."""
 
     def __init__(
-        self, database: Database, now_ns: int = NOW_NS, *, marks: Mapping[tuple[str, tuple[str, ...]], int]
+        self, database: Database, now_ns: int = NOW_NS, *, marks: Mapping[tuple[str, tuple[str, ...]], int], hold_s: int
     ) -> None:
         self.registry = CollectorRegistry()
+        self.now_ns, self.clock_s = now_ns, 100
         self.held: dict[tuple[str, tuple[str, ...]], int] = {}
-        self.evaluator = Evaluator(database, interval_s=15, clock_ns=lambda: now_ns)
+        self.evaluator = Evaluator(database, interval_s=15, clock_ns=lambda: self.now_ns)
         metrics = BudgetMetrics(
             self.registry,
             lambda: self.evaluator.evaluation,
             lambda: self.evaluator.failures,
             marks=marks,
             hold=self.held.update,
+            hold_s=hold_s,
+            clock_s=lambda: self.clock_s,
         )
         self.evaluator.listen(metrics.on_states)
 
@@ -46,9 +49,13 @@ class Shown:
 
 
 def shown(
-    database: Database, now_ns: int = NOW_NS, *, marks: Mapping[tuple[str, tuple[str, ...]], int] | None = None
+    database: Database,
+    now_ns: int = NOW_NS,
+    *,
+    marks: Mapping[tuple[str, tuple[str, ...]], int] | None = None,
+    hold_s: int = 0,
 ) -> Shown:
-    return Shown(database, now_ns, marks=marks or {})
+    return Shown(database, now_ns, marks=marks or {}, hold_s=hold_s)
 
 
 def test_before_the_first_evaluation_there_is_no_state(database: Database) -> None:
@@ -200,6 +207,43 @@ def test_a_counter_whose_total_falls_stands_still_and_goes_on_from_there(databas
     assert other.of("spent_usd") == 1
 
 
+def test_a_group_that_is_new_is_zero_first(database: Database, book: PriceBook) -> None:
+    """Else nothing would see its first dollars rise."""
+    declare(database, {"name": "teams", "limit_usd": 1000, "per": ["team"]}, now_ns=NOW_NS)
+    exporter = shown(database, hold_s=30)
+    exporter.look()
+    ledger_of(database, book, [call(book, NOW_NS - HOUR_NS, tokens=TEN_USD, team="search")], now_ns=NOW_NS)
+    exporter.look()
+    assert exporter.of("spend_usd_total", "teams", "team=search") == 0
+    assert exporter.of("spent_usd", "teams", "team=search") == 10
+    exporter.clock_s += 30
+    assert exporter.of("spend_usd_total", "teams", "team=search") == 10
+
+
+def test_what_was_spent_before_anybody_looked_is_no_rise(database: Database, book: PriceBook) -> None:
+    """Neither by a group that was there at the start, nor under a budget that is new and counts what was before."""
+    declare(database, {"name": "teams", "limit_usd": 1000, "per": ["team"]}, now_ns=NOW_NS)
+    ledger_of(database, book, [call(book, NOW_NS - HOUR_NS, tokens=TEN_USD, team="search")], now_ns=NOW_NS)
+    exporter = shown(database, hold_s=30)
+    exporter.look()
+    assert exporter.of("spend_usd_total", "teams", "team=search") == 10
+    declare(database, {"name": "company", "limit_usd": 1000}, now_ns=NOW_NS)
+    exporter.look()
+    assert exporter.of("spend_usd_total") == 10
+
+
+def test_a_group_that_is_back_in_a_new_period_is_not_new(database: Database, book: PriceBook) -> None:
+    declare(database, {"name": "teams", "limit_usd": 1000, "per": ["team"], "period": "day"}, now_ns=NOW_NS)
+    ledger = ledger_of(database, book, [call(book, NOW_NS - HOUR_NS, tokens=TEN_USD, team="search")], now_ns=NOW_NS)
+    exporter = shown(database, hold_s=30)
+    exporter.look()
+    exporter.now_ns += 24 * HOUR_NS
+    exporter.look()
+    ledger.append([call(book, exporter.now_ns - HOUR_NS, tokens=TEN_USD, team="search")])
+    exporter.look()
+    assert exporter.of("spend_usd_total", "teams", "team=search") == 20
+
+
 def test_marks_of_other_metrics_are_let_alone(database: Database) -> None:
     declare(database, {"name": "company", "limit_usd": 10})
     exporter = shown(database, marks={("genai_cost_usd", ("shop", "", "", "", "")): 7})
@@ -262,6 +306,20 @@ def test_decisions_of_a_known_budget_begin_at_zero() -> None:
     assert registry.get_sample_value(*refused) == 0
     metrics.decided([Decided("company", "refused", 3)])
     assert registry.get_sample_value(*refused) == 3
+
+
+def test_a_budget_that_is_gone_gives_its_place_to_another() -> None:
+    registry = CollectorRegistry()
+    known = {"company"}
+    metrics = EnforcementMetrics(registry, lambda: known, budgets_max=1)
+    metrics.decided([Decided("company", "refused", 3)])
+    known.clear()
+    known.add("search")
+    labels = {"budget": "search", "decision": "refused"}
+    assert registry.get_sample_value("genai_budget_decisions_total", labels) == 0
+    metrics.decided([Decided("search", "refused", 1)])
+    assert registry.get_sample_value("genai_budget_decisions_total", labels) == 1
+    assert registry.get_sample_value("genai_budget_decisions_total", {**labels, "budget": "company"}) is None
 
 
 def test_decisions_about_budgets_that_there_are_not_have_no_series_of_their_own() -> None:

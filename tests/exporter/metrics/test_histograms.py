@@ -56,6 +56,20 @@ def test_a_call_of_which_no_speed_is_known_adds_none(book: PriceBook, changes: d
     assert value(registry, f"{SPEED}_count") is None
 
 
+def test_a_histogram_that_is_new_is_empty_first(book: PriceBook) -> None:
+    """Else nothing would see the first call of a model, of which there may be no other."""
+    registry, clock = CollectorRegistry(), [100.0]
+    made = CallMetrics(registry, hold_s=30, clock_s=lambda: clock[0])
+    made.observe([priced(book)], [cell_of(priced(book))])
+    assert value(registry, f"{COST}_count") == value(registry, f"{COST}_sum") == 0
+    assert "trace_id" not in openmetrics(registry).decode()
+    clock[0] += 30
+    assert value(registry, f"{COST}_count") == 1
+    assert value(registry, f"{COST}_sum") == pytest.approx(USAGE_PUSD / 1e12)
+    made.observe([priced(book)], [cell_of(priced(book))])
+    assert value(registry, f"{COST}_count") == 2
+
+
 def test_the_cost_of_a_call_is_observed_where_it_has_a_price(book: PriceBook) -> None:
     unpriced = priced(book, usage=Usage(), usage_status="unreported")
     free = priced(book, operation="moderation", usage=Usage(), usage_status="unreported")

@@ -98,23 +98,40 @@ def test_a_batch_delivered_twice_is_counted_once(ledger: Ledger, spent: list[Pri
     assert spend_lines(registry) == once
 
 
-def test_a_counter_is_held_where_a_correction_would_let_it_fall(ledger: Ledger, book: PriceBook) -> None:
+def test_a_counter_is_raised_where_another_price_would_let_it_fall(ledger: Ledger, book: PriceBook) -> None:
     """To Prometheus a counter that falls has begun anew, and all of it would be an increase."""
     registry, metrics = held_metrics_of(ledger)
     sent = priced(book)
     metrics.committed(ledger.append([sent]), 0)
     (entry_id,) = ledger_entry_ids(ledger)
     unpriced = Price("unpriced", None, "no_price", "for a test")
-    metrics.moved(ledger.adjust([Adjustment(entry_id, unpriced, book.book_id, "test")]).sums)
+    ledger.adjust([Adjustment(entry_id, unpriced, book.book_id, "test")], raises=metrics.raises)
+    metrics.catch_up(ledger.standing())
     assert value(registry, "genai_cost_usd_total") == USAGE_PUSD / 1e12
     assert value(registry, "genai_unpriced_calls_total", reason="no_price") == 1
     restarted, after = held_metrics_of(ledger)
     assert value(restarted, "genai_cost_usd_total") == USAGE_PUSD / 1e12
     after.committed(ledger.append([priced(book), priced(book)]), 0)
-    assert value(restarted, "genai_cost_usd_total") == 2 * USAGE_PUSD / 1e12
+    assert value(restarted, "genai_cost_usd_total") == 3 * USAGE_PUSD / 1e12
+    metric = {"metric": "genai_cost_usd_total"}
+    assert restarted.get_sample_value("spanledger_above_ledger", metric) == USAGE_PUSD / 1e12
     assert [sums.cost_pusd for cell, sums in ledger.totals().items() if cell.price_status == "priced"] == [
         2 * USAGE_PUSD
     ]
+
+
+def test_how_far_a_counter_is_held_is_kept_by_the_commit_that_would_let_it_fall(
+    ledger: Ledger, book: PriceBook
+) -> None:
+    """A crash right after it must not look as if the counter had begun anew."""
+    one_call: dict[str, Any] = {"response_id": "chatcmpl-B1x2y3z4w5v6u7", "outcome": "ok"}
+    registry, metrics = held_metrics_of(ledger)
+    nothing: dict[str, Any] = {"usage": Usage(), "usage_status": "unreported"}
+    metrics.committed(ledger.append([priced(book, scope="one", **nothing, **one_call)]), 0)
+    assert value(registry, "genai_unreported_calls_total", usage_status="unreported") == 1
+    ledger.append([priced(book, scope="other", **one_call)])  # and nobody lives to tell the metrics
+    restarted, _ = held_metrics_of(ledger)
+    assert value(restarted, "genai_unreported_calls_total", usage_status="unreported") == 1
 
 
 @pytest.mark.parametrize(
@@ -140,13 +157,9 @@ def test_a_counter_is_held_where_a_second_report_tells_the_parts_of_a_total(
 
 def held_metrics_of(ledger: Ledger) -> tuple[CollectorRegistry, LedgerMetrics]:
     registry = CollectorRegistry()
-    made = LedgerMetrics(
-        registry,
-        ledger.totals(),
-        lambda: ledger.folded,
-        marks=ledger.held_counters(),
-        hold=ledger.hold_counters,
-    )
+    totals, held = ledger.standing()
+    made = LedgerMetrics(registry, totals, lambda: ledger.folded, held=held, hold=ledger.hold_counters)
+    ledger.hold_by(made.falls)
     return registry, made
 
 

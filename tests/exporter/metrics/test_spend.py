@@ -4,13 +4,15 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from spanledger_exporter.errors import UnavailableError
+from spanledger_exporter.ledger import held_counters
 from spanledger_exporter.ledger.cells import Cell
 from spanledger_exporter.ledger.database import open_database
-from spanledger_exporter.ledger.ledger import Ledger
+from spanledger_exporter.ledger.held_counters import Held, Marks
+from spanledger_exporter.ledger.ledger import Ledger, Standing
 from spanledger_exporter.ledger.rollups import Sums
 from spanledger_exporter.metrics.dimensions import ALLOWED_DIMENSIONS, Dimensions
-from spanledger_exporter.metrics.metrics import LedgerMetrics
-from spanledger_exporter.metrics.spend import Marks, SpendMetrics
+from spanledger_exporter.metrics.metrics import LedgerMetrics, OfCounters
+from spanledger_exporter.metrics.spend import SpendMetrics, places_of
 from spanledger_exporter.prices.price_book import PriceBook
 from spanledger_exporter.records import OTHER, Adjustment, Price
 from tests.exporter.calls import USAGE_PUSD, priced
@@ -39,7 +41,7 @@ def costs(registry: CollectorRegistry, *labels: str) -> dict[tuple[str, ...], fl
 
 def test_a_new_series_is_zero_until_prometheus_has_seen_it_so() -> None:
     clock, registry = Clock(), CollectorRegistry()
-    spend = SpendMetrics(registry, {}, {}, hold_s=30, clock_s=clock)
+    spend = SpendMetrics(registry, {}, hold_s=30, clock_s=clock)
     spend.add({CELL: ONE})
     clock.now_s += 1000  # nobody has asked yet
     assert costs(registry, "model") == {("gpt-5",): 0}
@@ -56,13 +58,13 @@ def test_a_new_series_is_zero_until_prometheus_has_seen_it_so() -> None:
 def test_a_series_that_the_ledger_had_at_the_start_is_shown_at_once() -> None:
     """Prometheus has seen it; a 0 in between would count all of it once more."""
     registry = CollectorRegistry()
-    SpendMetrics(registry, {CELL: ONE}, {}, hold_s=30, clock_s=Clock())
+    SpendMetrics(registry, {CELL: ONE}, hold_s=30, clock_s=Clock())
     assert costs(registry, "model") == {("gpt-5",): 1}
 
 
 def test_a_metric_has_no_more_series_than_its_limit_and_loses_nothing() -> None:
     registry = CollectorRegistry()
-    spend = SpendMetrics(registry, {}, {}, series_max=3)
+    spend = SpendMetrics(registry, {}, series_max=15)  # tokens and costs have five for each set
     for number in range(50):
         spend.add({CELL._replace(model=f"model-{number}", team=f"team-{number}"): ONE})
     assert costs(registry, "model", "team") == {
@@ -77,10 +79,32 @@ def test_a_metric_has_no_more_series_than_its_limit_and_loses_nothing() -> None:
     assert spend.folded["genai_cost_usd"] == 47
 
 
+def test_all_counters_fold_the_same_calls() -> None:
+    """Else a model would have a cost here and its tokens elsewhere, and nothing could be divided by the other."""
+    registry = CollectorRegistry()
+    spend = SpendMetrics(registry, {}, series_max=20)
+    for number in range(50):
+        spend.add({CELL._replace(model=f"model-{number}", outcome="ok" if number % 2 else "error"): ONE})
+    models = {name: set(samples(registry, f"genai_{name}_total", "model")) for name in ("cost_usd", "tokens", "calls")}
+    assert models["cost_usd"] == models["tokens"] == models["calls"]
+    assert len(models["cost_usd"]) == 4 + 1
+
+
+def test_types_of_errors_are_bounded_as_well() -> None:
+    registry = CollectorRegistry()
+    spend = SpendMetrics(registry, {}, series_max=20)
+    for number in range(50):
+        spend.add({CELL._replace(outcome="error", error_type=f"error-{number}", price_status="none"): ONE})
+    assert samples(registry, "genai_call_errors_total", "error_type").keys() == {f"error-{n}" for n in range(50)}
+    assert samples(registry, "genai_call_errors_total", "model").keys() == {"gpt-5", OTHER}
+    assert spend.folded["genai_call_errors"] == 30
+
+
 def test_how_many_sets_of_labels_were_folded_is_shown() -> None:
     registry = CollectorRegistry()
-    spend = LedgerMetrics(registry, {}, lambda: 0, series_max=2)
-    spend.moved({CELL._replace(model=f"model-{number}"): ONE for number in range(5)})
+    spend = SpendMetrics(registry, {}, series_max=10)
+    registry.register(OfCounters(spend))
+    spend.add({CELL._replace(model=f"model-{number}"): ONE for number in range(5)})
     folded = {
         sample.labels["metric"]: sample.value
         for family in registry.collect()
@@ -102,21 +126,58 @@ def test_how_many_sets_of_labels_were_folded_is_shown() -> None:
 )
 def test_the_dimensions_are_those_that_are_configured(names: tuple[str, ...], labels: tuple[str, ...]) -> None:
     registry = CollectorRegistry()
-    spend = SpendMetrics(registry, {}, {}, dimensions=Dimensions(names))
+    spend = SpendMetrics(registry, {}, places=places_of(Dimensions(names), 100))
     spend.add({CELL: ONE, CELL._replace(model="o3"): ONE, CELL._replace(feature="ask"): ONE})
     (family,) = (family for family in registry.collect() if family.name == "genai_cost_usd")
     assert {tuple(sample.labels) for sample in family.samples} == {labels}
     assert sum(sample.value for sample in family.samples) == 3
 
 
+LESS = Sums()._replace(cost_pusd=-(10**11))
+
+
 def test_what_was_held_under_other_dimensions_holds_nothing() -> None:
     registry = CollectorRegistry()
-    spend = SpendMetrics(registry, {CELL: ONE}, {}, dimensions=Dimensions(("service",)))
-    marks = spend.add({CELL: Sums()._replace(cost_pusd=-(10**11))})
+    spend = SpendMetrics(registry, {CELL: ONE}, places=places_of(Dimensions(("service",)), 100))
+    marks = spend.add({CELL: LESS})
     assert costs(registry) == {(): 1}
     again = CollectorRegistry()
-    SpendMetrics(again, {CELL: ONE.plus(Sums()._replace(cost_pusd=-(10**11)))}, marks, dimensions=Dimensions(("team",)))
+    SpendMetrics(again, {CELL: ONE.plus(LESS)}, Held(marks, marks), places=places_of(Dimensions(("team",)), 100))
     assert costs(again) == {(): 0.9}
+
+
+def test_only_a_hold_that_is_new_is_kept() -> None:
+    """A ledger where calls become known better all the time would write the same with each commit."""
+    spend = SpendMetrics(CollectorRegistry(), {CELL: ONE})
+    assert set(spend.add({CELL: LESS}).values()) == {10**12}
+    assert spend.add({CELL: Sums()._replace(cost_pusd=10**10)}) == {}
+    assert spend.add({CELL: LESS}) == {}
+    spend.add({CELL: ONE})
+    assert set(spend.falls({CELL: LESS}).values()) == {181 * 10**10}
+    assert set(spend.add({CELL: LESS}).values()) == {181 * 10**10}
+
+
+def test_marks_of_series_that_are_folded_now_are_not_added_to_the_rest() -> None:
+    cells = [CELL._replace(model=f"model-{number}") for number in range(5)]
+    held = SpendMetrics(CollectorRegistry(), dict.fromkeys(cells, ONE)).add(dict.fromkeys(cells, LESS))
+    registry = CollectorRegistry()
+    SpendMetrics(registry, dict.fromkeys(cells, ONE.plus(LESS)), Held(held, {}), series_max=10)
+    assert costs(registry, "model") == {("model-0",): 1, ("model-1",): 1, (OTHER,): pytest.approx(2.7)}
+
+
+def test_a_counter_that_is_raised_goes_on_while_its_total_is_lower() -> None:
+    registry = CollectorRegistry()
+    spend = SpendMetrics(registry, {CELL: ONE})
+    raised = spend.raises({CELL: LESS})
+    assert set(raised.values()) == {10**11}
+    spend.follow({CELL: ONE.plus(LESS)}, raised)
+    assert costs(registry, "model") == {("gpt-5",): 1}
+    spend.add({CELL: Sums()._replace(cost_pusd=10**10)})
+    assert costs(registry, "model") == {("gpt-5",): 1.01}
+    assert spend.above["genai_cost_usd"] == 0.1
+    again = CollectorRegistry()
+    SpendMetrics(again, {CELL: ONE.plus(LESS)}, Held({}, raised))
+    assert costs(again, "model") == {("gpt-5",): 1}
 
 
 def test_what_another_writer_commits_or_corrects_is_followed(ledger: Ledger, ledger_url: str, book: PriceBook) -> None:
@@ -127,16 +188,16 @@ def test_what_another_writer_commits_or_corrects_is_followed(ledger: Ledger, led
         other = Ledger(database, cells_max=100)
         other.keep_book(book)
         other.append([priced(book)])
-        spend.follow(ledger.totals_of_others())
+        spend.follow(ledger.standing_of_others())
         assert sum(costs(registry, "model").values()) == USAGE_PUSD / 1e12
         spend.committed(ledger.append([priced(book), priced(book)]), 0)
         other.append([priced(book)])
         spend.committed(ledger.append([priced(book)]), 0)
-        spend.follow(ledger.totals_of_others())
+        spend.follow(ledger.standing_of_others())
         assert sum(costs(registry, "model").values()) == 5 * USAGE_PUSD / 1e12
-        assert ledger.totals_of_others() is None
+        assert ledger.standing_of_others() is None
         other.adjust([Adjustment(1, Price("priced", 3 * USAGE_PUSD), book.book_id, "a price that came later")])
-        spend.follow(ledger.totals_of_others())
+        spend.follow(ledger.standing_of_others())
         assert sum(costs(registry, "model").values()) == 7 * USAGE_PUSD / 1e12
     finally:
         database.close()
@@ -146,7 +207,7 @@ def test_own_commits_are_no_reason_to_read_the_totals_again(ledger: Ledger, book
     ledger.totals()
     ledger.append([priced(book)])
     ledger.append([priced(book)])
-    assert ledger.totals_of_others() is None
+    assert ledger.standing_of_others() is None
 
 
 def samples(registry: CollectorRegistry, name: str, label: str) -> dict[str, float]:
@@ -160,7 +221,7 @@ def samples(registry: CollectorRegistry, name: str, label: str) -> dict[str, flo
 
 def test_cost_types_add_up_to_the_cost_and_what_is_not_known_is_said() -> None:
     registry = CollectorRegistry()
-    spend = SpendMetrics(registry, {}, {})
+    spend = SpendMetrics(registry, {})
     parts = {
         "cost_input_uncached_pusd": 4,
         "cost_cache_read_pusd": 1,
@@ -185,7 +246,7 @@ def test_cost_types_add_up_to_the_cost_and_what_is_not_known_is_said() -> None:
 
 def test_errors_and_retries_are_told_apart_from_other_calls() -> None:
     registry = CollectorRegistry()
-    spend = SpendMetrics(registry, {}, {})
+    spend = SpendMetrics(registry, {})
     one = Sums()._replace(calls=1)
     spend.add({CELL._replace(outcome="error", price_status="none", error_type="429", attempt="first"): one})
     spend.add({CELL._replace(outcome="error", price_status="none", error_type="429", attempt="retry"): one})
@@ -197,7 +258,7 @@ def test_errors_and_retries_are_told_apart_from_other_calls() -> None:
 
 def test_what_caches_save_and_cost_is_counted_for_priced_calls() -> None:
     registry = CollectorRegistry()
-    spend = SpendMetrics(registry, {}, {})
+    spend = SpendMetrics(registry, {})
     spend.add({CELL: Sums()._replace(calls=1, cache_saved_pusd=10**12, cache_write_premium_pusd=2 * 10**12)})
     assert samples(registry, "genai_cache_saved_usd_total", "model") == {"gpt-5": 1}
     assert samples(registry, "genai_cache_write_premium_usd_total", "model") == {"gpt-5": 2}
@@ -217,7 +278,7 @@ def test_a_cell_that_another_writer_empties_counts_no_more(ledger: Ledger, ledge
         other.adjust([Adjustment(number, price, book.book_id, "a price that came later") for number in (1, 2)])
     finally:
         database.close()
-    spend.follow(ledger.totals_of_others())
+    spend.follow(ledger.standing_of_others())
     assert samples(registry, "genai_calls_total", "model") == {"mystery": 2}
     assert samples(registry, "genai_cost_usd_total", "model") == {"mystery": 2}
 
@@ -226,9 +287,9 @@ def test_of_two_exporters_that_hold_a_counter_the_farthest_is_kept(ledger: Ledge
     series = ("genai_cost_usd", ("model=gpt-5",))
     ledger.hold_counters({series: 100 * 10**12})
     ledger.hold_counters({series: 99 * 10**12})
-    assert ledger.held_counters() == {series: 100 * 10**12}
+    assert ledger.held_counters().marks == {series: 100 * 10**12}
     ledger.hold_counters({series: 101 * 10**12})
-    assert ledger.held_counters() == {series: 101 * 10**12}
+    assert ledger.held_counters().marks == {series: 101 * 10**12}
 
 
 def test_a_hold_that_could_not_be_kept_is_kept_with_the_next_commit() -> None:
@@ -242,6 +303,7 @@ def test_a_hold_that_could_not_be_kept_is_kept_with_the_next_commit() -> None:
 
     spend = LedgerMetrics(CollectorRegistry(), {CELL: ONE}, lambda: 0, hold=hold)
     with pytest.raises(UnavailableError):
-        spend.moved({CELL: Sums()._replace(cost_pusd=-(10**11))})
-    spend.moved({CELL: Sums()._replace(calls=1)})
+        spend.follow(Standing({CELL: ONE.plus(LESS)}, held_counters.NOTHING))
+    spend.follow(None)
+    spend.follow(None)
     assert [set(marks.values()) for marks in kept] == [{10**12}]

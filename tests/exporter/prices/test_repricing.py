@@ -12,7 +12,7 @@ from spanledger_exporter.ledger.filters import Filter
 from spanledger_exporter.ledger.ledger import Ledger
 from spanledger_exporter.ledger.reader import Reader
 from spanledger_exporter.metrics.dimensions import DEFAULT_DIMENSIONS, Dimensions
-from spanledger_exporter.metrics.spend import SpendMetrics
+from spanledger_exporter.metrics.spend import SpendMetrics, places_of
 from spanledger_exporter.money import usd_text
 from spanledger_exporter.prices.price_book import PriceBook
 from spanledger_exporter.prices.pricer import Pricer
@@ -159,7 +159,7 @@ def counters(url: str, dimensions: Dimensions = DEFAULT_DIMENSIONS) -> dict[str,
     database = open_database(url)
     ledger = Ledger(database, cells_max=100)
     registry = CollectorRegistry()
-    SpendMetrics(registry, ledger.totals(), ledger.held_counters(), dimensions=dimensions)
+    SpendMetrics(registry, *ledger.standing(), places=places_of(dimensions, 1000))
     database.close()
     return {
         str((sample.name, sample.labels)): sample.value for family in registry.collect() for sample in family.samples
