@@ -59,7 +59,9 @@ class CurrentPrices:
 
 
 def _version(path: str) -> tuple[int, int] | None:
-    """Return what tells one state of a file from another."""
+    """Return what tells one state of a file from another; no file has none."""
+    if not path:  # which would be the folder that the exporter runs in
+        return None
     try:
         state = Path(path).stat()
     except OSError:

@@ -1,6 +1,7 @@
 """Price books of other origins, kept in the ledger, compared, and taken over while the exporter runs."""
 
 import json
+import os
 import tomllib
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -244,6 +245,18 @@ def test_the_packaged_price_list_is_of_when_its_release_was_published(database: 
     prices = CurrentPrices(BookShelf(database), "", lambda: book)
     prices.changed()
     assert prices.dated_ns == int(published.timestamp()) * 10**9
+
+
+def test_without_a_file_the_folder_of_the_exporter_is_none(
+    database: Database, book: PriceBook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ledger beside it changes that folder all the time, and each change would read all prices again."""
+    monkeypatch.chdir(tmp_path)
+    prices = CurrentPrices(BookShelf(database), "", lambda: book)
+    assert prices.changed() is not None
+    (tmp_path / "ledger.db").touch()
+    os.utime(tmp_path, ns=(1, 1))
+    assert prices.changed() is None
 
 
 def test_a_new_book_and_a_changed_file_are_noticed_and_a_broken_one_changes_nothing(
