@@ -10,6 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.exporter.otlp_requests import CHAT, CHAT_PUSD, body, span
+from tests.exporter.test_commands import run
 from tests.servers.exporter import Exporter
 from tests.servers.process import get, poll
 
@@ -69,3 +70,30 @@ def test_what_a_replica_shows_is_the_same_after_a_restart(
     with again.server:
         assert summed(again, "genai_calls_total") == 9
         poll(lambda: summed(other, "genai_calls_total") == 9, what="the calls of both")
+
+
+def test_a_lower_price_lowers_no_counter_and_hides_nothing_that_comes_after(
+    replicas: list[Exporter], postgresql_url: str, tmp_path: Path
+) -> None:
+    """A second exporter's counter is where the first one's is, before and after, and both go on at once."""
+    one, other = replicas
+    send(one, 10)
+    before = 10 * CHAT_PUSD / 1e12
+    for exporter in replicas:
+        poll(lambda each=exporter: cost_of(each) == pytest.approx(before, rel=1e-12), what="the cost of all calls")
+    prices = tmp_path / "prices.toml"
+    prices.write_text('[[override]]\nname = "tenth"\nmodel = "gpt-4o-mini"\nmultiplier = 0.1\n')
+    again = ("reprice", "--ledger", postgresql_url, "--all", "--reason", "a discount")
+    assert run(*again, environ={"SPANLEDGER_PRICES_FILE": str(prices)}).returncode == 0
+    for exporter in replicas:
+        above = poll(lambda each=exporter: summed(each, "spanledger_above_ledger"), what="what was taken away")
+        assert above > 0
+        assert cost_of(exporter) == pytest.approx(before, rel=1e-12)
+    send(other, 1)
+    for exporter in replicas:
+        poll(lambda each=exporter: cost_of(each) > before * 1.05, what="the call that came after")
+        assert cost_of(exporter) == pytest.approx(before + CHAT_PUSD / 1e12, rel=1e-12)
+
+
+def cost_of(exporter: Exporter) -> float:
+    return summed(exporter, "genai_cost_usd_total")
