@@ -86,12 +86,16 @@ def _figures() -> _Rules:
         ),
         Alert(
             name="SpanledgerBudgetUnpriced",
-            expr="max by (budget, group) (genai_budget_unpriced_calls) > 0",
+            # Of budgets in USD alone: one in tokens or calls has counted such a call like any other.
+            expr=expression("""
+                max by (budget, group) (genai_budget_unpriced_calls) > 0
+                and on (budget, group) genai_budget_limit_usd
+            """),
             severity="warning",
             hold="5m",
             keep="15m",
             summary=f"{BUDGET} has {{{{ $value }}}} calls whose cost is not known",
-            description="In this period. What it has spent is more than what is counted.",
+            description="In this period. It has spent more than is counted, unless it counts them at a default rate.",
             dashboard="budgets",
         ),
         Alert(

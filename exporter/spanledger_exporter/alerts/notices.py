@@ -52,6 +52,7 @@ class Notice:
 
     `projected` is the end of the period as it is to be expected: low, middle, high. `today` is there if today is unlike
     such days: what was spent, and what is usual; `grew` says by what. `parts` are those with which most was spent.
+    `unpriced_calls` are those that are not in what was spent.
     """
 
     budget: str
@@ -91,7 +92,8 @@ class Notice:
             daily_average=round(state.daily_average or 0),
             projected=None if ahead is None else (ahead.low, ahead.middle, ahead.high),
             run_out_s=state.run_out_s,
-            unpriced_calls=state.unpriced_calls,
+            # A budget in tokens or calls, or with a default rate, has counted them.
+            unpriced_calls=state.unpriced_calls if budget.unit == "usd" and budget.on_unpriced != "rate" else 0,
             period_start_s=state.bounds.start_s,
             period_end_s=state.bounds.end_s,
             timezone=budget.period.timezone,

@@ -84,6 +84,13 @@ def test_what_is_not_known_is_left_out() -> None:
         assert head not in found
 
 
+def test_calls_without_a_price_are_said_only_where_they_are_not_in_what_was_spent() -> None:
+    rated = budget(on_unpriced="rate", input_rate_pusd=5 * USD, output_rate_pusd=25 * USD)
+    for counted in (budget(unit="tokens"), budget(unit="calls"), rated):
+        assert Notice.of(state(of=stored(counted), unpriced_calls=14), 90, NOW_S).unpriced_calls == 0
+    assert "Not in it: 14 calls" in said(notice(unpriced_calls=14)).text
+
+
 def test_what_ran_out_does_not_run_out_again() -> None:
     assert "Runs out" not in said(notice(100)).text
 
