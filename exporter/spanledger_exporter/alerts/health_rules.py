@@ -66,7 +66,7 @@ def _evaluation(job: str) -> _Rules:
             keep="5m",
             summary="Working out how the budgets stand has failed {{ $value | humanize }} times",
             description="In the last 15 minutes. Their state stays that of before; the exporter's log says why.",
-            dashboard="budgets",
+            dashboard="exporter",
         ),
     )
 
@@ -106,7 +106,7 @@ def _figures() -> _Rules:
             keep="15m",
             summary='What budget {{ $labels.budget }} has counted is {{ printf "%.6f" $value }} USD off the ledger',
             description="The counter of its period is not the sum of the entries that it should count.",
-            dashboard="budgets",
+            dashboard="quality",
         ),
         Alert(
             name="SpanledgerBudgetGroupsFolded",
@@ -116,7 +116,7 @@ def _figures() -> _Rules:
             summary="A budget has too many groups: further ones count together",
             description="Of more than 100,000 values in a period those that are new count together as __other__, under "
             "one limit.",
-            dashboard="budgets",
+            dashboard="exporter",
         ),
     )
 
@@ -134,7 +134,7 @@ def _messages() -> _Rules:
             summary="Messages about budgets are not delivered ({{ $value | humanize }} times)",
             description="In the last hour, to attempts that failed or messages that were given up. The notifier tries "
             "for as long as a message is worth it; meanwhile nobody is told.",
-            dashboard="budgets",
+            dashboard="exporter",
         ),
     )
 
@@ -205,7 +205,7 @@ def _enforcement(job: str) -> _Rules:
             keep="5m",
             summary="{{ $value | humanizePercentage }} of the requests for leases fail",
             description="Services that enforce budgets soon do what on_unreachable says.",
-            dashboard="budgets",
+            dashboard="exporter",
         ),
     )
 
@@ -293,7 +293,7 @@ def _settings() -> _Rules:
             summary="The prices are {{ $value | humanizeDuration }} old",
             description=f"The price list in use is older than {PRICES_OLD_DAYS} days. Newer models have no price, and "
             "what has become cheaper or dearer since is priced as it was.",
-            dashboard="exporter",
+            dashboard="quality",
         ),
         Alert(
             name="SpanledgerLabelsFolded",
@@ -365,7 +365,7 @@ def _ledger() -> _Rules:
             keep="15m",
             summary="{{ $value | humanize }} spans are counted more than once",
             description="They came by several ways, of which one cuts their times.",
-            dashboard="exporter",
+            dashboard="quality",
         ),
     )
 

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
 Severity = Literal["critical", "warning", "info"]
-Dashboard = Literal["budgets", "spend", "providers", "exporter"]
+Dashboard = Literal["budgets", "spend", "providers", "quality", "exporter"]
 INTERVAL: Final = "30s"
 RUNBOOKS: Final = "docs/runbooks"
 GRAFANA: Final = "http://127.0.0.1:3000"

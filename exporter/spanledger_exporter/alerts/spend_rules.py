@@ -80,7 +80,7 @@ def _spend(job: str) -> list[Recording | Alert]:
             summary=f"Calls of {_MODEL} have no price ({{{{ $labels.reason }}}})",
             description="Their cost is unknown, and in no sum and under no budget, but for one that counts them at a "
             "default rate.",
-            dashboard="spend",
+            dashboard="quality",
         ),
         Alert(
             name="SpanledgerUnreportedUsage",
@@ -94,7 +94,7 @@ def _spend(job: str) -> list[Recording | Alert]:
             summary="{{ $value | humanizePercentage }} of {{ $labels.service }}'s calls of {{ $labels.model }} "
             "have no usage",
             description="The provider reported no tokens, or not all, and what such calls cost is not known.",
-            dashboard="spend",
+            dashboard="quality",
         ),
         Alert(
             name="SpanledgerRefusedFigures",
@@ -102,7 +102,7 @@ def _spend(job: str) -> list[Recording | Alert]:
             severity="info",
             summary="{{ $value | humanize }} usage figures make no sense ({{ $labels.reason }})",
             description="They are taken for not reported, and the usage of their calls for incomplete.",
-            dashboard="spend",
+            dashboard="quality",
         ),
     ]
 
