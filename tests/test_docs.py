@@ -467,7 +467,7 @@ def test_every_command_and_flag_is_documented() -> None:
 def shown_commands() -> Iterator[tuple[Path, list[str]]]:
     for page in PAGES:
         for block in blocks(page):
-            for line in block.lines:
+            for line in "\n".join(block.lines).replace("\\\n", "").splitlines():
                 words = shlex.split(line.removeprefix("$ "), comments=True) if "spanledger " in line else []
                 if words[:1] == ["spanledger"] and not words[1].endswith(":"):  # the latter is a message of ours
                     yield page, words[1:]

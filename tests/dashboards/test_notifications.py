@@ -197,8 +197,15 @@ def test_what_is_worse_holds_back_what_follows_from_it(
         poll(lambda: states() == wanted, what="the one alert to be held back, and no other")
 
 
+@pytest.mark.parametrize(
+    ("runbook", "told"),
+    [
+        ("https://wiki.example/r.md", "<https://wiki.example/r.md|what to do>"),
+        ("docs/runbooks/r.md", "what to do: docs/runbooks/r.md"),
+    ],
+)
 def test_a_message_in_slack_has_all_that_is_to_be_known_and_no_words_of_slacks_own(
-    servers: Servers, tmp_path: Path
+    servers: Servers, tmp_path: Path, runbook: str, told: str
 ) -> None:
     """Names of teams are whatever services say; that of this one would call everybody."""
     shipped = {each["name"]: each for each in yaml.safe_load(alertmanager.SHIPPED.read_text())["receivers"]}
@@ -216,7 +223,7 @@ def test_a_message_in_slack_has_all_that_is_to_be_known_and_no_words_of_slacks_o
     annotations = {
         "summary": "Budget teams (team=<!channel>) & so on",
         "description": "It is <!here>.",
-        "runbook_url": "https://wiki.example/r.md",
+        "runbook_url": runbook,
         "dashboard_url": "https://grafana.example/d/spanledger-budgets?var-budget=teams",
     }
     with alertmanager.running(tmp_path / "alertmanager.yml", tmp_path) as address:
@@ -228,8 +235,7 @@ def test_a_message_in_slack_has_all_that_is_to_be_known_and_no_words_of_slacks_o
     assert attachment["title"] == "Budget teams"
     assert "*Budget teams (team=&lt;!channel>) &amp; so on* (info)" in attachment["text"]
     assert "It is &lt;!here>." in attachment["text"]
-    assert f"<{annotations['dashboard_url']}|dashboard>" in attachment["text"]
-    assert f"<{annotations['runbook_url']}|what to do>" in attachment["text"]
+    assert f"<{annotations['dashboard_url']}|dashboard> · {told}" in attachment["text"]
     assert "<!" not in json.dumps(found["attachments"][0]["text"])
 
 
