@@ -44,6 +44,18 @@ def test_only_this_host_reaches_the_ports() -> None:
     assert all(re.fullmatch(r"127\.0\.0\.1:\d+:\d+", port) for port in ports)
 
 
+def test_services_that_hold_budgets_reach_the_exporter_where_the_documents_say() -> None:
+    hosts = [port.split(":")[1] for service in SERVICES.values() for port in service.get("ports", ())]
+    assert len(set(hosts)) == len(hosts)
+    (published,) = {port.split(":")[1] for port in SERVICES["exporter"]["ports"] if port.endswith(":4318")}
+    arguments = cli.parser().parse_args(SERVICES["exporter"]["command"])
+    assert arguments.http == "0.0.0.0:4318"
+    # As of an exporter behind a collector on one host, without containers.
+    assert f"--http 127.0.0.1:{published} " in (ROOT / "otel-collector.yaml").read_text()
+    for page in ("enforcement.md", "collector.md"):
+        assert f"http://127.0.0.1:{published}`" in (ROOT / "docs" / page).read_text()
+
+
 def test_what_is_mounted_is_there() -> None:
     for source, _ in mounts():
         assert (ROOT / source).exists() if source.startswith(".") else source in COMPOSE["volumes"], source
