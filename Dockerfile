@@ -12,14 +12,19 @@ COPY dashboards dashboards
 RUN uv sync --frozen --no-dev --no-editable --extra exporter --extra postgres --extra notify
 
 FROM python:3.13.1-slim-bookworm
-RUN useradd --system --uid 10001 --create-home --home-dir /var/lib/spanledger spanledger
+RUN groupadd --gid 10001 spanledger \
+  && useradd --no-log-init --uid 10001 --gid 10001 --create-home --home-dir /var/lib/spanledger spanledger
 COPY --from=build /venv /venv
-ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1
-USER spanledger
+# Without PostgreSQL the ledger is in the volume.
+ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 SPANLEDGER_LEDGER_URL=sqlite:////var/lib/spanledger/ledger.db
+# A number: of a name Kubernetes' runAsNonRoot cannot tell that it is not root's.
+USER 10001:10001
 WORKDIR /var/lib/spanledger
+VOLUME /var/lib/spanledger
 EXPOSE 4317 4318 9464
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s \
   CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9464/readyz', timeout=4)"]
 ENTRYPOINT ["spanledger"]
-# Beyond loopback the exporter wants TLS and tokens, or --insecure, which is for the network of containers alone.
+# This listens on loopback, where published ports do not lead: for a pod. Beyond it the exporter wants addresses, TLS and tokens,
+# or --insecure, which is for the network of containers alone. docs/containers.md has both.
 CMD ["serve"]

@@ -1,6 +1,7 @@
 """What is in docker-compose.yaml and the Dockerfile exists and fits; no Docker runs in the tests."""
 
 import re
+import shlex
 import subprocess
 import tomllib
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import yaml
 
 from spanledger_exporter import cli
+from spanledger_exporter.config import CONFIG_VARIABLE, load
 from spanledger_exporter.settings import SETTINGS
 from tests.dashboards import boards
 from tests.servers.process import require
@@ -83,7 +85,39 @@ def test_every_password_has_a_default_that_can_be_replaced() -> None:
 @pytest.mark.parametrize("name", [name for name, service in SERVICES.items() if service["image"] == "spanledger"])
 def test_the_commands_can_be_typed_and_the_variables_are_settings(name: str) -> None:
     cli.parser().parse_args(SERVICES[name]["command"])
-    assert SERVICES[name]["environment"].keys() <= {setting.variable for setting in SETTINGS}
+    known = {setting.variable for setting in SETTINGS} | {CONFIG_VARIABLE}
+    assert SERVICES[name]["environment"].keys() <= known
+
+
+def test_no_registry_is_asked_for_the_image_that_is_built_here() -> None:
+    ours = {name: service for name, service in SERVICES.items() if service["image"] == "spanledger"}
+    assert {service["pull_policy"] for service in ours.values() if "build" in service} == {"build"}
+    assert {service["pull_policy"] for service in ours.values() if "build" not in service} == {"never"}
+
+
+def test_the_settings_of_the_exporter_can_be_read_also_those_in_comments(tmp_path: Path) -> None:
+    exporter = SERVICES["exporter"]
+    (folder,) = exporter["volumes"]
+    source, target, _ = folder.split(":")
+    name = exporter["environment"][CONFIG_VARIABLE].removeprefix(f"{target}/")
+    shipped = ROOT / source / name
+    assert load(file=str(shipped), environ={}) == load(environ={})
+    written_out = tmp_path / name
+    written_out.write_text(re.sub(r"^# (?=\[\w+\]$|\w+ = )", "", shipped.read_text(), flags=re.MULTILINE))
+    config = load(file=str(written_out), environ={})
+    assert (config.budgets_file, str(config.notify_urls_file)) == (f"{target}/budgets.toml", f"{target}/channels")
+
+
+def test_the_commands_for_containers_can_be_typed() -> None:
+    page = (ROOT / "docs" / "containers.md").read_text()
+    shown = re.findall(r"^docker compose exec exporter spanledger (.*)$", page, flags=re.MULTILINE)
+    shown += re.findall(r"^  .* spanledger (serve .*)$", page, flags=re.MULTILINE)
+    assert len(shown) == 4
+    for words in shown:
+        cli.parser().parse_args(shlex.split(words))
+    assert set(re.findall(r"^docker compose exec (\w+)", page, flags=re.MULTILINE)) <= SERVICES.keys()
+    ports = {port.rsplit(":", 1)[0] for service in SERVICES.values() for port in service.get("ports", ())}
+    assert ports == set(re.findall(r"127\.0\.0\.1:\d+", page)) - {"127.0.0.1:8089"}  # the demo's provider
 
 
 def test_the_collectors_variables_are_in_its_configuration() -> None:
@@ -120,6 +154,15 @@ def test_alertmanager_takes_its_configuration() -> None:
     amtool = require("amtool", package="prometheus-alertmanager")
     command = [amtool, "check-config", ROOT / "compose" / "alertmanager.yml"]
     assert subprocess.run(command, capture_output=True, text=True, check=False, timeout=60).returncode == 0
+
+
+def test_the_image_keeps_its_ledger_in_a_volume_of_a_user_that_is_a_number() -> None:
+    (volume,) = re.findall(r"^VOLUME (\S+)$", DOCKERFILE, flags=re.MULTILINE)
+    (url,) = re.findall(r"SPANLEDGER_LEDGER_URL=(\S+)", DOCKERFILE)
+    assert url == f"sqlite:///{volume}/ledger.db"
+    assert f"--home-dir {volume} " in DOCKERFILE  # whose owner a new volume has
+    (user, group) = re.findall(r"^USER (\d+):(\d+)$", DOCKERFILE, flags=re.MULTILINE)[0]
+    assert f"--uid {user} --gid {group} " in DOCKERFILE
 
 
 def test_the_dockerfile_copies_what_there_is_and_starts_the_exporter() -> None:
