@@ -563,6 +563,8 @@ def test_every_extra_that_the_docs_install_exists() -> None:
     }
     assert named
     assert named <= project["optional-dependencies"].keys()
+    listed = re.findall(r"The extras are (.*?)\.\n", text_of(ROOT / "README.md"), flags=re.DOTALL)[0]
+    assert set(code(listed)) == project["optional-dependencies"].keys()
     assert f"## [{project['version']}]" in text_of(ROOT / "CHANGELOG.md")
 
 
