@@ -17,6 +17,11 @@ from spanledger_exporter.errors import ConfigError, LedgerError, SpanledgerError
 if TYPE_CHECKING:
     from spanledger_exporter.commands import Commands
 
+_FORBIDDEN = "42501"  # PostgreSQL's insufficient_privilege
+_ROLES = (
+    "commands that read want a role that may read every table, others the ledger's owner; `spanledger ledger grant` "
+    "lets a role read the views alone, for dashboards and SQL"
+)
 _NEEDED = ("sqlalchemy", "alembic", "prometheus_client", "grpc", "rich")
 
 
@@ -41,6 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except SpanledgerError as exc:
         _complain(exc)
+        if _is_forbidden(exc.__cause__):
+            sys.stderr.write(f"spanledger: {_ROLES}\n")
         return 1
     except BrokenPipeError:
         # The reader of our output has gone (`spanledger entries | head`): not an error, and nothing more to say.
@@ -70,6 +77,11 @@ def _add_demo_commands(commands: "Commands") -> None:
     except ImportError:  # a distribution may leave the demo out
         return
     add_commands(commands)
+
+
+def _is_forbidden(cause: BaseException | None) -> bool:
+    """Tell whether PostgreSQL refused the role; SQLAlchemy's error has its driver's within."""
+    return getattr(getattr(cause, "orig", None), "sqlstate", None) == _FORBIDDEN
 
 
 def _complain(error: Exception) -> None:
