@@ -288,10 +288,10 @@ def _reloads() -> Panel:
 def _folded() -> Panel:
     return lines(
         "Folded into __other__",
-        "Since the start: calls in the ledger's sums, and sums of budgets.",
-        COUNT,
-        Prom(f"sum(spanledger_folded_calls{_EACH})", "calls"),
-        Prom(f"sum(spanledger_budget_groups_folded{_EACH})", "sums of budgets"),
+        "A second: calls in the ledger's sums, and sums of budgets.",
+        PER_SECOND,
+        Prom(counted("spanledger_folded_calls_total"), "calls"),
+        Prom(counted("spanledger_budget_groups_folded_total"), "sums of budgets"),
         links=_here(),
         nothing=_NOTHING,
         width=8,
@@ -341,6 +341,9 @@ def _replicas() -> Panel:
     def gauge(metric: str, by: str = "instance") -> str:
         return f"max by ({by}) ({metric}{_EACH})"
 
+    def rose(metric: str) -> str:
+        return counted(metric, "instance", window=RANGE, function="increase")
+
     columns = {
         "up": (gauge("spanledger_build_info", "instance, version"), Column(unit=WHOLE, decimals=0)),
         "waiting": (gauge("spanledger_queue_requests"), Column(unit=WHOLE, decimals=0)),
@@ -357,8 +360,8 @@ def _replicas() -> Panel:
             f"1000 * (max by (instance) (spanledger_month_timestamp_seconds{_EACH}) > 0)",
             Column(unit="dateTimeFromNow"),
         ),
-        "calls forgotten by the window": (gauge("spanledger_window_forgotten_calls"), Column(unit=COUNT)),
-        "price plans forgotten": (gauge("spanledger_forgotten_price_plans"), Column(unit=COUNT)),
+        "calls forgotten by the window": (rose("spanledger_window_forgotten_calls_total"), Column(unit=COUNT)),
+        "price plans forgotten": (rose("spanledger_forgotten_price_plans_total"), Column(unit=COUNT)),
         "budget groups not shown": (gauge("spanledger_budget_unshown_states"), Column(unit=WHOLE, decimals=0)),
     }
     return grid(

@@ -293,14 +293,14 @@ def _repeated() -> Panel:
 def _folded() -> Panel:
     return bars(
         "Folded into __other__",
-        "Label sets that were summed under `__other__`: of a metric, in the time that is shown; in the ledger and of "
-        "budgets, since the exporters started.",
+        "What was summed under `__other__` in the time that is shown: label sets of a metric, calls in the ledger, and "
+        "sums of budgets.",
         COUNT,
         Prom(
             f"max by (metric) (increase(spanledger_folded_series_total[{RANGE}]))", "series of {{metric}}", instant=True
         ),
-        Prom("sum(spanledger_folded_calls)", "calls in the ledger", instant=True),
-        Prom("sum(spanledger_budget_groups_folded)", "sums of budgets", instant=True),
+        Prom(f"sum(increase(spanledger_folded_calls_total[{RANGE}]))", "calls in the ledger", instant=True),
+        Prom(f"sum(increase(spanledger_budget_groups_folded_total[{RANGE}]))", "sums of budgets", instant=True),
         width=8,
         links=[links.board("exporter", "Exporter health", instance="$__all")],
         steps=colors.NONE_IS_WELL,

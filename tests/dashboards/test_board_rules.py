@@ -103,7 +103,7 @@ SPOILED: list[tuple[str, Callable[[Dashboard], None]]] = [
     ("counters_are_rated_and_summed", query(f"sum({MAX} ({MOST}) - {MAX} ({LEAST}))", instant=True)),
     ("replicas_are_put_together", query(f"sum({MAX} ({MOST}) - {MIN} ({OTHERS_LEAST}))", instant=True)),
     ("replicas_are_put_together", query(f"max by (le) (rate({BUCKETS}[$__rate_interval]))")),
-    ("replicas_are_put_together", query("max(spanledger_folded_calls)")),
+    ("replicas_are_put_together", query("max(rate(spanledger_folded_calls_total[$__rate_interval]))")),
     ("replicas_are_put_together", query("max by (budget, group) (genai_budget_remaining_usd)")),
     ("divisions_are_guarded", query(f"sum({MAX} ({COST})) / sum({MAX} ({COST}))")),
     ("zero_is_said_where_it_is_true", query(f"sum({MAX} ({COST})) or vector(0)")),

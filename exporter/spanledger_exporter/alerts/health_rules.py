@@ -110,7 +110,7 @@ def _figures() -> _Rules:
         ),
         Alert(
             name="SpanledgerBudgetGroupsFolded",
-            expr="sum(delta(spanledger_budget_groups_folded[1h])) > 0",  # a gauge of all that were since the start
+            expr="sum(increase(spanledger_budget_groups_folded_total[1h])) > 0",
             severity="warning",
             keep="15m",
             summary="A budget has too many groups: further ones count together",
@@ -297,7 +297,7 @@ def _settings() -> _Rules:
         ),
         Alert(
             name="SpanledgerLabelsFolded",
-            expr="sum(spanledger_folded_calls) > 0 or max(spanledger_folded_series_total) > 0",
+            expr="sum(spanledger_folded_calls_total) > 0 or max(spanledger_folded_series_total) > 0",
             severity="info",
             hold="5m",
             summary="{{ $value | humanize }} calls or series have no labels of their own in the metrics",

@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from spanledger_exporter import __version__
 from spanledger_exporter.dialects import Understood
@@ -23,6 +21,7 @@ from spanledger_exporter.ledger.held_counters import Held, Key, Marks
 from spanledger_exporter.ledger.ledger import Appended, Standing
 from spanledger_exporter.ledger.maintenance import TASKS
 from spanledger_exporter.ledger.rollups import Sums
+from spanledger_exporter.metrics.counted import Counted, OfCounters
 from spanledger_exporter.metrics.dimensions import Places
 from spanledger_exporter.metrics.histograms import CallMetrics
 from spanledger_exporter.metrics.rate_limits import RateLimitMetrics
@@ -69,10 +68,10 @@ class IngestMetrics:
             "Bytes of requests that are accepted and not committed yet.",
             registry=registry,
         )
-        self._forgotten_plans = Gauge(
+        self._forgotten_plans = Counted(
+            registry,
             "spanledger_forgotten_price_plans",
             "Price plans (of a model, tier and account) that were forgotten because there were too many.",
-            registry=registry,
         )
         self._reload_failures = Counter(
             "spanledger_reload_failures",
@@ -106,7 +105,7 @@ class IngestMetrics:
     ) -> None:
         """Show how much is accepted and not committed yet, and how many price plans were forgotten."""
         self._in_flight.set_function(in_flight_bytes)
-        self._forgotten_plans.set_function(forgotten_plans)
+        self._forgotten_plans.count = forgotten_plans
         self._waiting.set_function(waiting)
 
     def told_limits(self, records: Iterable[UsageRecord]) -> None:
@@ -209,24 +208,24 @@ class LedgerMetrics:
         self._hold = hold
         self._unkept: dict[Key, int] = {}
         self._calls = CallMetrics(registry, hold_s=hold_s)
-        gauge = Gauge(
+        Counted(
+            registry,
             "spanledger_folded_calls",
-            "New calls since the start whose labels were folded into __other__ because ledger.cells_max was reached.",
-            registry=registry,
+            "New calls whose labels were folded into __other__ because ledger.cells_max was reached.",
+            folded,
         )
-        gauge.set_function(folded)
-        groups = Gauge(
+        Counted(
+            registry,
             "spanledger_budget_groups_folded",
-            "Sums since the start that budgets count under __other__ because the limit of values was reached.",
-            registry=registry,
+            "Sums that budgets count under __other__ because the limit of values was reached.",
+            groups_folded,
         )
-        groups.set_function(groups_folded)
-        forgotten = Gauge(
+        Counted(
+            registry,
             "spanledger_window_forgotten_calls",
-            "Calls since the start that left the window in which another report of them would be recognised.",
-            registry=registry,
+            "Calls that left the window in which another report of them would be recognised.",
+            window_forgotten,
         )
-        forgotten.set_function(window_forgotten)
         self._commit_duration = Histogram(
             "spanledger_commit_duration_seconds",
             "Time of one ledger transaction.",
@@ -300,37 +299,6 @@ class LedgerMetrics:
             self._unkept = {}
 
 
-class OfCounters(Collector):
-    """What is to be known of each counter of spend: what was folded, and how far it stands above the ledger."""
-
-    def __init__(self, spend: SpendMetrics) -> None:
-        self._spend = spend
-
-    def collect(self) -> Iterable[Metric]:
-        """Return the figures as they stand now."""
-        folded, above = self.describe()
-        for name, count in self._spend.folded.items():
-            folded.add_metric((f"{name}_total",), count)
-        for name, value in self._spend.above.items():
-            above.add_metric((f"{name}_total",), value)
-        return folded, above
-
-    def describe(self) -> tuple[CounterMetricFamily, GaugeMetricFamily]:
-        """Return the metrics without samples."""
-        return (
-            CounterMetricFamily(
-                "spanledger_folded_series",
-                "Sets of labels that were summed under __other__ because metrics.series_max was reached.",
-                labels=("metric",),
-            ),
-            GaugeMetricFamily(
-                "spanledger_above_ledger",
-                "By how much a counter's series together stand above the ledger's totals, because of corrections.",
-                labels=("metric",),
-            ),
-        )
-
-
 class MaintenanceMetrics:
     """What the hourly maintenance did, and how large a SQLite ledger's write-ahead log is."""
 
@@ -376,7 +344,7 @@ class NotifierMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._results = Counter(
             "spanledger_notifications",
-            "Attempts to send messages about budgets, by channel, and messages that were given up, by how they ended.",
+            "Attempts to send messages about budgets, each to one channel, and messages given up, by how they ended.",
             ("result",),
             registry=registry,
         )

@@ -10,8 +10,9 @@ from spanledger_exporter.ledger.database import open_database
 from spanledger_exporter.ledger.held_counters import Held, Marks
 from spanledger_exporter.ledger.ledger import Ledger, Standing
 from spanledger_exporter.ledger.rollups import Sums
+from spanledger_exporter.metrics.counted import OfCounters
 from spanledger_exporter.metrics.dimensions import ALLOWED_DIMENSIONS, Dimensions
-from spanledger_exporter.metrics.metrics import LedgerMetrics, OfCounters
+from spanledger_exporter.metrics.metrics import LedgerMetrics
 from spanledger_exporter.metrics.spend import SpendMetrics, places_of
 from spanledger_exporter.prices.price_book import PriceBook
 from spanledger_exporter.records import OTHER, Adjustment, Price
