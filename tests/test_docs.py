@@ -25,7 +25,7 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import text
 
 from spanledger_demo.collector import BINARY_VARIABLE
-from spanledger_exporter import cli, config, dialects, failpoints, records
+from spanledger_exporter import cli, config, dialects, failpoints, records, variables
 from spanledger_exporter.budgets import anomalies, budget, budget_file, budget_reader, forecast, groups, periods
 from spanledger_exporter.budgets.budget import Budget, StoredBudget, Unit
 from spanledger_exporter.budgets.evaluator import Evaluation
@@ -200,7 +200,7 @@ def test_every_variable_of_the_collector_is_documented_with_its_default() -> Non
 
 
 def test_no_variable_is_named_that_nothing_reads() -> None:
-    known = {config.CONFIG_VARIABLE, BINARY_VARIABLE, *collector_variables()}
+    known = {variables.CONFIG_VARIABLE, BINARY_VARIABLE, *collector_variables()}
     known |= {setting.variable for setting in SETTINGS} | {failpoints.VARIABLE}
     known |= public_constants(environment_variables)
     known |= set(re.findall(r"\bSPANLEDGER_[A-Z_]*[A-Z]\b", (ROOT / "docker-compose.yaml").read_text()))

@@ -1,5 +1,6 @@
 """TOML file, then environment, then flags -> one frozen Config, or every problem at once."""
 
+import logging
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -7,11 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from spanledger_exporter import variables
 from spanledger_exporter.errors import ConfigError
 from spanledger_exporter.setting_texts import Address
 from spanledger_exporter.settings import SETTINGS
+from spanledger_exporter.variables import CONFIG_VARIABLE
 
-CONFIG_VARIABLE = "SPANLEDGER_CONFIG"
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +66,7 @@ def load(
     """Return the configuration.
 
     `file` is a TOML file's path (else `SPANLEDGER_CONFIG` names it), `flags` maps a setting's field to its flag's text.
+    Variables that look like settings and are none are warned of in the log.
 
     Raises:
         ConfigError: with every problem of the file, the environment and the flags.
@@ -124,11 +128,11 @@ def require_safe_addresses(config: Config) -> None:
 
 
 def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
-    """Return a problem for each variable that can only be a misspelt setting: it begins as settings do, and is none."""
-    known = {setting.variable for setting in SETTINGS}
-    sections = tuple({f"SPANLEDGER_{setting.key.split('.')[0].upper()}_" for setting in SETTINGS})
-    unknown = sorted(name for name in environ if name.startswith(sections) and name not in known)
-    return [f"{name}: unknown variable; known are {', '.join(sorted(known))}" for name in unknown]
+    """Return a problem for each variable that can only be a misspelt setting; warn of those that may be one."""
+    unknown = variables.unknown(environ)
+    for warning in unknown.warnings:
+        _logger.warning("%s", warning)
+    return unknown.problems
 
 
 def _from_file(path: str | None, problems: list[str]) -> dict[str, tuple[str, str]]:

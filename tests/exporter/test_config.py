@@ -1,13 +1,18 @@
 """Settings: file, then environment, then flags; all problems at once."""
 
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from spanledger_exporter import variables
 from spanledger_exporter.config import load
 from spanledger_exporter.errors import ConfigError
 from spanledger_exporter.setting_texts import Address
 from spanledger_exporter.settings import SETTINGS
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_nothing_said_listens_on_loopback_and_keeps_a_file() -> None:
@@ -105,3 +110,63 @@ def test_every_setting_has_its_own_variable_and_key() -> None:
     assert (
         len({setting.key for setting in SETTINGS}) == len({setting.variable for setting in SETTINGS}) == len(SETTINGS)
     )
+
+
+# -- variables -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("SPANLEDGER_METRIC_DIMENSIONS", "SPANLEDGER_METRICS_DIMENSIONS"),
+        ("SPANLEDGER_TOKENS_FILE", "SPANLEDGER_AUTH_TOKENS_FILE"),
+        ("SPANLEDGER_LEDGR_URL", "SPANLEDGER_LEDGER_URL"),
+        ("SPANLEDGER_CONFIGS", "SPANLEDGER_CONFIG"),
+        ("SPANLEDGER_COLOUR", None),
+    ],
+)
+def test_a_variable_that_is_no_setting_is_warned_of_with_the_nearest_name(
+    caplog: pytest.LogCaptureFixture, name: str, meant: str | None
+) -> None:
+    assert load(environ={name: "s3cret"}) == load(environ={})
+    said = "" if meant is None else f"; did you mean {meant}?"
+    assert caplog.messages == [f"{name} is no setting, and nothing reads it{said}"]
+
+
+def test_a_variable_of_a_section_that_is_no_setting_is_a_problem_with_the_nearest_name() -> None:
+    with pytest.raises(
+        ConfigError, match=r"unknown variable; did you mean SPANLEDGER_METRICS_DIMENSIONS\?; known are "
+    ):
+        load(environ={"SPANLEDGER_METRICS_DIMENSION": "team"})
+
+
+def test_every_variable_that_is_read_anywhere_in_the_repository_is_known() -> None:
+    # Tests set what is no setting on purpose; pages name nothing that is not read (tests/test_docs.py).
+    found = subprocess.run(
+        ["git", "grep", "-hoP", r"(?<![A-Z_])SPANLEDGER_[A-Z0-9_]*[A-Z0-9]", "--", ":!tests", ":!*.md"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    read = set(found.stdout.split())
+    assert {"SPANLEDGER_OTELCOL", "SPANLEDGER_FAILPOINTS", "SPANLEDGER_COLLECTOR_KEEP", "SPANLEDGER_TOKEN"} <= read
+    assert variables.unknown(dict.fromkeys(read, "1")) == ([], [])
+
+
+def test_every_variable_that_is_known_and_no_setting_is_read_somewhere() -> None:
+    code = "".join(path.read_text() for path in ROOT.glob("*/spanledger_*/**/*.py") if path.name != "variables.py")
+    code += (ROOT / "otel-collector.yaml").read_text()
+    named = re.findall(r"SPANLEDGER_[A-Z_]*[A-Z]", (Path(variables.__file__)).read_text())
+    assert {name for name in named if name not in code} == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SPANLEDGER_SERVICE_HOST", "10.0.0.7"),
+        ("SPANLEDGER_METRICS_SERVICE_PORT_HTTP", "9464"),
+        ("SPANLEDGER_PORT", "tcp://10.0.0.7:4317"),
+        ("SPANLEDGER_RECEIVER_PORT_4317_TCP_ADDR", "10.0.0.7"),
+    ],
+)
+def test_what_kubernetes_sets_is_passed_over(caplog: pytest.LogCaptureFixture, name: str, value: str) -> None:
+    load(environ={name: value})
+    assert caplog.messages == []
