@@ -88,8 +88,10 @@ def names(text: str) -> tuple[str, ...]:
 
 
 def dimensions(text: str) -> tuple[str, ...]:
-    """Read names of dimensions, apart by commas or blanks."""
+    """Read names of dimensions, apart by commas or blanks; the empty text, an empty list in a file, names none."""
     found = tuple(text.replace(",", " ").split())
+    if text and not found:
+        raise ValueError(f"{text!r} names no dimension; in a file dimensions = [] stands for none")
     unknown = [name for name in found if name not in ALLOWED_DIMENSIONS]
     if unknown:
         raise ValueError(f"{', '.join(unknown)}: no dimension of metrics; there are {', '.join(ALLOWED_DIMENSIONS)}")

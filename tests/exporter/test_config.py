@@ -170,3 +170,18 @@ def test_every_variable_that_is_known_and_no_setting_is_read_somewhere() -> None
 def test_what_kubernetes_sets_is_passed_over(caplog: pytest.LogCaptureFixture, name: str, value: str) -> None:
     load(environ={name: value})
     assert caplog.messages == []
+
+
+# -- dimensions ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", [", ,", ",", " "])
+def test_dimensions_without_a_name_are_a_problem(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"SPANLEDGER_METRICS_DIMENSIONS: '.+' names no dimension; in a file"):
+        load(environ={"SPANLEDGER_METRICS_DIMENSIONS": text})
+
+
+def test_no_dimensions_are_an_empty_list_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "spanledger.toml"
+    file.write_text("[metrics]\ndimensions = []\n")
+    assert load(file=str(file), environ={}).metrics_dimensions == ()
