@@ -53,33 +53,43 @@ _CALLS: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Panel:
-    """One table under its title; `last` are lines that follow its rows.
+    """One table under its title. `more` are rows without columns that follow its rows, `last` are notes behind them.
 
-    Where not all panels have room, the one with the highest `drop` goes first.
+    Where not all panels have room, the one with the highest `drop` goes first. `unlisted` says how many rows more there
+    are than it was given.
     """
 
     title: str
     drop: int
     columns: Sequence[Column]
     rows: Sequence[Row]
+    more: Sequence[str] = field(default=())
     last: Sequence[str] = field(default=())
+    unlisted: int = 0
 
     @property
     def lines_wanted(self) -> int:
         """How many lines show all of it."""
-        return _HEADS + max(1, len(self.rows)) + len(self.last)
+        return _HEADS + max(1, len(self.rows)) + len(self.more) + len(self.last)
 
     def lines(self, width: int, height: int, *, ascii_only: bool) -> list[Text]:
         """Return it in at most so many lines; where rows have no room the title says how many there are."""
         room = max(0, height - _HEADS)
-        last = self.last[: max(room // _NOTES_PART, room - len(self.rows))]
-        rows = self.rows[: room - len(last)]
-        said = "" if len(rows) == len(self.rows) else f" {len(rows)} of {len(self.rows):,}"
-        made = [rule(f"{self.title}{said}", width, ascii_only=ascii_only)]
+        notes = [*self.more, *self.last]
+        kept = notes[: max(room // _NOTES_PART, room - len(self.rows))]
+        rows = self.rows[: room - len(kept)]
+        made = [rule(f"{self.title}{self._said(len(rows), len(kept))}", width, ascii_only=ascii_only)]
         made += grid.lines(self.columns, rows, width, ascii_only=ascii_only) if self.rows else []
-        notes = [*([] if self.rows else ["none"]), *last]
-        made += [line_of(note, width, "dim", ascii_only=ascii_only) for note in notes]
+        kept = [*([] if self.rows else ["none"]), *kept]
+        made += [line_of(note, width, "dim", ascii_only=ascii_only) for note in kept]
         return made[:height]
+
+    def _said(self, rows: int, notes: int) -> str:
+        """Return how many of its rows are shown, where not all are and no note says how many more there are."""
+        if rows == len(self.rows) and notes == len(self.more) + len(self.last):
+            return ""
+        shown, there = rows + min(notes, len(self.more)), len(self.rows) + len(self.more) + self.unlisted
+        return "" if shown == there else f" {shown} of {there:,}"
 
 
 def rule(title: str, width: int, *, ascii_only: bool) -> Text:
@@ -123,13 +133,13 @@ def services(lines: Iterable[Line], overview: Overview, view: View) -> Panel:
 def budgets(overview: Overview, *, ascii_only: bool) -> Panel:
     """Return how budgets stand, the most used first."""
     rows = [_budget(line, overview.at_s, ascii_only=ascii_only) for line in overview.budgets]
-    last = [
+    groups = [
         f"{each.name}, per {', '.join(each.per)}: {groups_text(each.groups)}, {each.over:,} over"
         for each in overview.groups
     ]
-    if overview.budgets_left_out:
-        last.append(f"and {overview.budgets_left_out:,} more that are less used")
-    return Panel(title="budgets", drop=1, columns=_BUDGETS, rows=rows, last=last)
+    left_out = overview.budgets_left_out
+    last = [f"and {left_out:,} more that are less used"] if left_out else []
+    return Panel(title="budgets", drop=1, columns=_BUDGETS, rows=rows, more=groups, last=last, unlisted=left_out)
 
 
 def calls(overview: Overview, wanted: str) -> Panel:

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
+from spanledger_exporter.top import panels
 from spanledger_exporter.top.frame import Canvas, Seen, frame
-from spanledger_exporter.top.overview import Figures, Line, Overview, total
+from spanledger_exporter.top.overview import BudgetGroups, Figures, Line, Overview, total
 from spanledger_exporter.top.view import View
-from tests.exporter.top.samples import CALL, HOSTILE, LINES, USD, minutes, overview, overviews
+from tests.exporter.top.samples import BUDGET, CALL, HOSTILE, LINES, USD, minutes, overview, overviews
 
 SEEN = Seen(source="http://127.0.0.1:9464")
 WIDTHS, HEIGHTS = (40, 80, 120, 200), (15, 24, 40, 60)
@@ -84,6 +85,27 @@ def test_where_there_is_little_room_models_come_first() -> None:
 def test_what_has_no_room_is_counted() -> None:
     many = tuple(replace(LINES[0], model=f"model-{number}") for number in range(30))
     assert re.search(r"by model \d+ of 30 ─", text(overview(lines=many), height=24))
+
+
+@pytest.mark.parametrize(
+    ("rows", "groups", "left_out", "height", "said"),
+    [
+        (2, 1, 0, 4, "budgets 2 of 3 ─"),  # a budget of which only the number of groups is shown counts as well
+        (2, 1, 0, 5, "budgets ─"),
+        (2, 3, 0, 6, "budgets 4 of 5 ─"),
+        (0, 2, 0, 3, "budgets 1 of 2 ─"),
+        (9, 2, 30, 8, "budgets 6 of 41 ─"),
+        (2, 1, 30, 5, "budgets 3 of 33 ─"),
+        (2, 1, 30, 6, "budgets ─"),  # a note says of the thirty
+    ],
+)
+def test_budgets_that_have_no_room_are_counted_with_those_whose_groups_are_summed_up(
+    rows: int, groups: int, left_out: int, height: int, said: str
+) -> None:
+    lines = tuple(replace(BUDGET, name=f"budget-{number}") for number in range(rows))
+    summed = tuple(BudgetGroups(name=f"each-{number}", per=("user",), groups=5, over=0) for number in range(groups))
+    panel = panels.budgets(overview(budgets=lines, groups=summed, budgets_left_out=left_out), ascii_only=False)
+    assert panel.lines(100, height, ascii_only=False)[0].plain.startswith(said)
 
 
 def test_services_of_one_model_are_one_row_and_models_of_one_service_too() -> None:
