@@ -11,9 +11,19 @@ from rich.text import Text
 from spanledger_exporter.top import grid, panels
 from spanledger_exporter.top.grid import Column, Row
 from spanledger_exporter.top.history import history
-from spanledger_exporter.top.overview import Figures, Line, Outlook, Overview, total
+from spanledger_exporter.top.overview import Figures, Line, Overview, total
 from spanledger_exporter.top.panels import Panel, line_of
-from spanledger_exporter.top.texts import WINDOW_TEXTS, age_text, clock_text, cost_text, count_text, fit, safe, usd
+from spanledger_exporter.top.texts import (
+    TOO_EARLY,
+    WINDOW_TEXTS,
+    age_text,
+    clock_text,
+    cost_text,
+    count_text,
+    fit,
+    safe,
+    usd,
+)
 from spanledger_exporter.top.view import HELP, View
 
 _TWO_COLUMNS: Final = 130
@@ -142,16 +152,21 @@ def _summary(overview: Overview, lines: Sequence[Line], view: View, canvas: Canv
     rows = [
         _summed(name, shown, style="bold"),
         _summed("today", overview.today),
-        _summed("month", overview.month, overview.outlook),
+        _summed("month", overview.month, _ahead(overview)),
     ]
     return grid.lines(_SUMMARY, rows, canvas.width, ascii_only=canvas.ascii_only)
 
 
-def _summed(name: str, figures: Figures, outlook: Outlook | None = None, *, style: str = "") -> Row:
+def _ahead(overview: Overview) -> tuple[str, str]:
+    """Return what the month is likely to come to, and from where to where."""
+    outlook = overview.outlook
+    if outlook is None:
+        return (TOO_EARLY if overview.month.cost_pusd else "", "")
+    return usd(outlook.middle_pusd), f"{usd(outlook.low_pusd)} - {usd(outlook.high_pusd)}"
+
+
+def _summed(name: str, figures: Figures, ahead: tuple[str, str] = ("", ""), *, style: str = "") -> Row:
     counts = (figures.calls, figures.errors, figures.tokens, figures.unpriced_calls, figures.unreported_calls)
-    ahead = ("", "") if outlook is None else (
-        usd(outlook.middle_pusd), f"{usd(outlook.low_pusd)} - {usd(outlook.high_pusd)}"
-    )  # fmt: skip
     cells = [name, cost_text(figures), *map(count_text, counts), *ahead]
     return Row(cells=cells, style=style, styles=((5, "yellow" if figures.unpriced_calls else ""),))
 

@@ -12,7 +12,16 @@ from spanledger_exporter.budgets.texts import amount_text, duration_text, groups
 from spanledger_exporter.top import grid
 from spanledger_exporter.top.grid import Column, Row
 from spanledger_exporter.top.overview import BudgetLine, Call, Figures, Line, Overview
-from spanledger_exporter.top.texts import UNKNOWN, call_cost_text, clock_text, cost_text, count_text, fit, safe
+from spanledger_exporter.top.texts import (
+    TOO_EARLY,
+    UNKNOWN,
+    call_cost_text,
+    clock_text,
+    cost_text,
+    count_text,
+    fit,
+    safe,
+)
 from spanledger_exporter.top.view import Sort, View
 
 _HEADS: Final = 2
@@ -211,13 +220,19 @@ def _budget(line: BudgetLine, now_s: int, *, ascii_only: bool) -> Row:
         f"{bar_text(ratio, _BAR_CHARS, ascii_only=ascii_only)} {percent:>5}",
         f"{'≥ ' if line.unpriced_calls else ''}{amount_text(line.spent, unit)}",
         f"{amount_text(line.limit, unit)} {said}",
-        "-" if line.expected is None else amount_text(line.expected, unit),
+        _likely(line, unit),
         runs_out,
         duration_text(line.end_s - now_s),
         line.mode,
     ]
     likely = "red" if line.expected is not None and line.expected >= line.limit else ""
     return Row(cells=cells, styles=((1, style), (4, likely), (5, "red")))
+
+
+def _likely(line: BudgetLine, unit: str) -> str:
+    if line.expected is None:
+        return TOO_EARLY if line.spent else "-"
+    return amount_text(line.expected, unit)
 
 
 def _call(call: Call) -> list[str]:

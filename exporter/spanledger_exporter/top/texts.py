@@ -12,6 +12,8 @@ from spanledger_exporter.top.overview import Call, Figures, Window
 
 WINDOW_TEXTS: Final[dict[Window, str]] = {"15m": "15 min", "1h": "1 hour", "24h": "24 hours", "month": "month"}
 UNKNOWN: Final = "?"
+TOO_EARLY: Final = "too early"
+"""What is said of the future on the first day of spending (docs/forecast.md)."""
 _NONE: Final = "-"
 _DIGITS: Final = 4
 _WHOLE_BELOW: Final = 10**7

@@ -157,6 +157,16 @@ def test_budgets_have_bars_and_what_is_ahead() -> None:
     assert "each-user, per user: 12 groups, 1 over" in shown
 
 
+def test_on_the_first_day_of_spending_it_is_too_early_for_what_is_ahead() -> None:
+    early = replace(BUDGET, expected=None, run_out_s=None)
+    shown = text(overview(outlook=None, budgets=(early, replace(early, name="unused", spent=0, thresholds=()))))
+    assert re.search(r"^month +345\.00 .* too early +$", shown, re.MULTILINE)
+    assert re.search(r"^company .* 50\.00 USD +too early +13 d ", shown, re.MULTILINE)
+    assert re.search(r"^unused .* 50\.00 USD +- +13 d ", shown, re.MULTILINE)
+    assert shown.count("too early") == 2
+    assert "too early" not in text(overview(outlook=None, month=Figures(calls=3, unpriced_calls=3)))
+
+
 def test_history_has_a_bar_a_minute_and_says_what_is_unknown() -> None:
     label, bars = text(overview(minutes=minutes(USD, USD // 2, None, USD // 100, 0)), width=80, height=15).splitlines()[
         5:7
