@@ -16,13 +16,15 @@ _GAP: Final = 2
 class Column:
     """One column. One with `least` holds names, and may be cut to so many cells; `drop` says which one goes first.
 
-    The highest `drop` is the first to go; with 0 a column stays.
+    The highest `drop` is the first to go; with 0 a column stays. `middle` says that names are cut in the middle, where
+    their ends tell them apart.
     """
 
     title: str
     right: bool = False
     least: int = 0
     drop: int = 0
+    middle: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +62,8 @@ def _line(
     for (place, cell), size in zip(cells, widths, strict=True):
         if line:
             line.append(" " * _GAP)
-        line.append(fit(cell, size, right=columns[place].right, ascii_only=ascii_only), styles.get(place))
+        right, middle = columns[place].right, columns[place].middle
+        line.append(fit(cell, size, right=right, middle=middle, ascii_only=ascii_only), styles.get(place))
     line.truncate(width, overflow="crop", pad=True)
     return line
 

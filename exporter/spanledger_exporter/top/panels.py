@@ -39,8 +39,9 @@ _FIGURES: Final = (
 )
 _PROVIDER: Final = Column(title="provider", least=8, drop=5)
 _BUDGETS: Final = (
-    Column(title="budget", least=10),
-    Column(title="used"),
+    Column(title="budget", least=20, middle=True),  # "each-team …m=search)": a group's value comes last
+    Column(title="", drop=7),
+    Column(title="used", right=True),
     Column(title="spent", right=True, drop=1),
     Column(title="limit", right=True, drop=2),
     Column(title="likely", right=True, drop=4),
@@ -217,7 +218,8 @@ def _budget(line: BudgetLine, now_s: int, *, ascii_only: bool) -> Row:
     runs_out = "" if line.run_out_s is None else "it has" if over else f"in {duration_text(line.run_out_s - now_s)}"
     cells = [
         f"{line.name} ({line.group})" if line.group else line.name,
-        f"{bar_text(ratio, _BAR_CHARS, ascii_only=ascii_only)} {percent:>5}",
+        bar_text(ratio, _BAR_CHARS, ascii_only=ascii_only),
+        percent,
         f"{'≥ ' if line.unpriced_calls else ''}{amount_text(line.spent, unit)}",
         f"{amount_text(line.limit, unit)} {said}",
         _likely(line, unit),
@@ -226,7 +228,7 @@ def _budget(line: BudgetLine, now_s: int, *, ascii_only: bool) -> Row:
         line.mode,
     ]
     likely = "red" if line.expected is not None and line.expected >= line.limit else ""
-    return Row(cells=cells, styles=((1, style), (4, likely), (5, "red")))
+    return Row(cells=cells, styles=((1, style), (2, style), (5, likely), (6, "red")))
 
 
 def _likely(line: BudgetLine, unit: str) -> str:

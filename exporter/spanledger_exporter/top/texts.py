@@ -71,12 +71,23 @@ def safe(text: str, *, ascii_only: bool) -> str:
     return shown.replace("≥", ">=").encode("ascii", "replace").decode() if ascii_only else shown
 
 
-def fit(text: str, width: int, *, right: bool = False, ascii_only: bool = False) -> str:
-    """Return a text in exactly so many cells of the terminal; what is cut off is shown to be."""
+def fit(text: str, width: int, *, right: bool = False, middle: bool = False, ascii_only: bool = False) -> str:
+    """Return a text in exactly so many cells of the terminal, cut at its end or in its middle; a mark shows where."""
     if width <= 0:
         return ""
     room = width - cell_len(text)
     if room >= 0:
         return " " * room + text if right else text + " " * room
     mark = "~" if ascii_only else "…"
+    if middle:
+        end = _end(text, (width - 1) // 2)
+        return set_cell_size(text, width - 1 - cell_len(end)) + mark + end
     return set_cell_size(text, width - 1) + mark
+
+
+def _end(text: str, width: int) -> str:
+    """Return the end of a text, in at most so many cells."""
+    end = text[max(0, len(text) - width) :]
+    while cell_len(end) > width:
+        end = end[1:]
+    return end

@@ -13,6 +13,7 @@ from rich.console import Console
 from spanledger_exporter.top import panels
 from spanledger_exporter.top.frame import Canvas, Seen, frame
 from spanledger_exporter.top.overview import BudgetGroups, Figures, Line, Overview, total
+from spanledger_exporter.top.texts import fit
 from spanledger_exporter.top.view import View
 from tests.exporter.top.samples import BUDGET, CALL, HOSTILE, LINES, USD, minutes, overview, overviews
 
@@ -155,6 +156,22 @@ def test_budgets_have_bars_and_what_is_ahead() -> None:
     shown = text(overview(), View(focus="budgets"))
     assert re.search(r"company +███████░░░ +76 % +38\.00 +50\.00 USD +55\.00 +in 1\.0 d +13 d +soft", shown)
     assert "each-user, per user: 12 groups, 1 over" in shown
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 130, 160])
+@pytest.mark.parametrize("name", ["each-team", "every-team-of-the-whole-company"])
+def test_groups_of_a_budget_can_be_told_apart_at_any_width(width: int, name: str) -> None:
+    teams = ("search", "support", "sales")
+    budgets = tuple(replace(BUDGET, name=name, group=f"team={team}") for team in teams)
+    shown = text(overview(budgets=budgets, groups=()), View(focus="budgets"), width=width)
+    assert all(re.search(rf"^{name[:8]}.*{team}\)", shown, re.MULTILINE) for team in teams)
+
+
+@pytest.mark.parametrize("ascii_only", [False, True])
+def test_a_name_that_is_cut_in_the_middle_has_its_width(ascii_only: bool) -> None:
+    cut = [fit("模型-a模型模", width, middle=True, ascii_only=ascii_only) for width in range(12)]
+    assert [cell_len(each) for each in cut] == list(range(12))
+    assert fit("each-team (team=search)", 20, middle=True) == "each-team …m=search)"
 
 
 def test_on_the_first_day_of_spending_it_is_too_early_for_what_is_ahead() -> None:
