@@ -113,6 +113,8 @@ def _help(canvas: Canvas) -> list[Text]:
 def _foot(view: View, canvas: Canvas) -> Text:
     if view.typed is not None:
         return canvas.line(f"/{view.typed}_   Enter applies it, Esc clears it", "bold")
+    if view.help:
+        return canvas.line("any key closes the help", "reverse")
     order = f"{view.sort}{' reversed' if view.reverse else ''}"
     named = f"/ filter: {view.filter}" if view.filter else "/ filter"
     keys = (

@@ -215,6 +215,7 @@ def test_the_help_explains_the_keys() -> None:
     shown = text(overview(), View(help=True))
     assert "/  only models, services and providers" in shown
     assert "by model" not in shown
+    assert shown.splitlines()[-1].strip() == "any key closes the help"  # q as well
 
 
 def test_a_filter_that_is_being_typed_is_at_the_bottom() -> None:
