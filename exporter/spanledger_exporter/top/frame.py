@@ -46,6 +46,7 @@ _SUMMARY: Final = (
 )
 _HISTORY_HEIGHTS: Final = ((40, 6), (28, 4), (14, 2))
 """From so many lines of the terminal on, the history has so many."""
+_WHOLE_HISTORY: Final = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +80,7 @@ def frame(overview: Overview, view: View, seen: Seen, canvas: Canvas) -> Text:
     lines = [_head(overview, view, seen, canvas), *_problem(seen, canvas)]
     foot = [_foot(view, canvas)] if seen.live else []
     room = None if canvas.height is None else canvas.height - len(lines) - len(foot)
-    lines += _help(canvas) if view.help else _body(overview, view, canvas, room)
+    lines += _help(canvas) if view.help else _body(overview, view, canvas, room, bars=_history_height(seen, canvas))
     if canvas.height is not None:
         lines = lines[: max(0, canvas.height - len(foot))]
         lines += [canvas.line("")] * (canvas.height - len(foot) - len(lines))
@@ -130,18 +131,25 @@ def _foot(view: View, canvas: Canvas) -> Text:
     return canvas.line("  ".join((*keys, "p pause", "r reverse")), "reverse")
 
 
-def _body(overview: Overview, view: View, canvas: Canvas, room: int | None) -> list[Text]:
+def _body(overview: Overview, view: View, canvas: Canvas, room: int | None, *, bars: int) -> list[Text]:
     lines = panels.matching(overview, view.filter)
-    summary = _summary(overview, lines, view, canvas)
-    bars = history(
-        overview.minutes, canvas.width, _history_height(canvas.height), ascii_only=canvas.ascii_only
-    ) if canvas.height is None or canvas.height >= _HISTORY_HEIGHTS[-1][0] else []  # fmt: skip
-    left = None if room is None else max(0, room - len(summary) - len(bars))
-    return [*summary, *bars, *_panels(_chosen(overview, lines, view, canvas), canvas, left)]
+    above = _summary(overview, lines, view, canvas)
+    if bars:
+        above += history(overview.minutes, canvas.width, bars, ascii_only=canvas.ascii_only)
+    left = None if room is None else max(0, room - len(above))
+    chosen = _chosen(overview, lines, view, canvas)
+    shown = _panels(chosen, canvas, left)
+    if not shown and view.focus != "all":  # what is asked for comes before the sums
+        return _panels(chosen, canvas, room) or above
+    return [*above, *shown]
 
 
-def _history_height(height: int | None) -> int:
-    return next((lines for least, lines in _HISTORY_HEIGHTS if height is not None and height >= least), 2)
+def _history_height(seen: Seen, canvas: Canvas) -> int:
+    """Return how many lines the history has: one less where a problem has one, so that the panels stay as they are."""
+    if canvas.height is None:
+        return _WHOLE_HISTORY
+    lines = next((lines for least, lines in _HISTORY_HEIGHTS if canvas.height >= least), 0)
+    return max(0, lines - len(_problem(seen, canvas)))
 
 
 def _summary(overview: Overview, lines: Sequence[Line], view: View, canvas: Canvas) -> list[Text]:

@@ -83,8 +83,13 @@ class Panel:
         return _HEADS + max(1, len(self.rows)) + len(self.more) + len(self.last)
 
     def lines(self, width: int, height: int, *, ascii_only: bool) -> list[Text]:
-        """Return it in at most so many lines; where rows have no room the title says how many there are."""
+        """Return it in at most so many lines; where rows have no room the title says how many there are.
+
+        Where not one has, there is nothing: a title and a head say no more than the sums do.
+        """
         room = max(0, height - _HEADS)
+        if self.rows and not room:
+            return []
         notes = [*self.more, *self.last]
         kept = notes[: max(room // _NOTES_PART, room - len(self.rows))]
         rows = self.rows[: room - len(kept)]

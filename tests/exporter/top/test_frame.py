@@ -88,6 +88,24 @@ def test_what_has_no_room_is_counted() -> None:
     assert re.search(r"by model \d+ of 30 ─", text(overview(lines=many), height=24))
 
 
+def test_a_head_without_a_row_is_not_shown() -> None:
+    shown = text(overview(), width=40, height=8)
+    assert "by model" not in shown
+    assert "month" in shown
+    assert re.search(r"by model 1 of 3 ─", text(overview(), width=40, height=9))
+    assert re.search(r"company +76 %", text(overview(), View(focus="budgets"), width=40, height=8))
+    assert "last 1 hour" in text(overview(), View(focus="budgets"), width=40, height=4)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("height", range(14, 61))
+def test_a_problem_takes_no_line_from_the_panels(width: int, height: int) -> None:
+    before = text(overview(), width=width, height=height).splitlines()
+    troubled = text(overview(), width=width, height=height, seen=replace(SEEN, problem="no answer")).splitlines()
+    start = next(place for place, line in enumerate(before) if line.startswith("by model"))
+    assert troubled[start:] == before[start:]
+
+
 @pytest.mark.parametrize(
     ("rows", "groups", "left_out", "height", "said"),
     [
