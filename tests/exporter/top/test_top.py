@@ -15,10 +15,12 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine
 
+from spanledger_exporter.errors import UnavailableError
 from spanledger_exporter.ledger.database import open_database, parse_url
 from spanledger_exporter.ledger.ledger import Ledger
 from spanledger_exporter.prices.price_book import PriceBook
 from spanledger_exporter.receiving.tokens import line_of
+from spanledger_exporter.top.sources import LedgerSource
 from tests.exporter.budgets.budgets import declare
 from tests.exporter.calls import priced
 from tests.exporter.top.served import send
@@ -219,6 +221,21 @@ def test_a_ledger_that_is_locked_leaves_the_last_figures_with_their_age(postgres
             top.wait_for(calls(6), what="the figures of now")
             top.press("q")
             assert top.ended() == 0
+
+
+def test_a_ledger_is_called_as_it_was_typed(postgresql_url: str, book: PriceBook) -> None:
+    typed = postgresql_url.replace("postgresql+psycopg:", "postgresql:")
+    assert typed != postgresql_url
+    with closing(Written(postgresql_url, book)), closing(LedgerSource(typed)) as source:
+        assert source.read("1h").total.calls == 0
+        assert source.name == typed
+    assert LedgerSource(postgresql_url).name == postgresql_url
+    gone = LedgerSource(f"postgresql://somebody:s3cret@127.0.0.1:{free_port()}/ledger")
+    with pytest.raises(UnavailableError) as raised:
+        gone.read("1h")
+    assert gone.name.startswith("postgresql://somebody:***@")
+    assert gone.name in str(raised.value)
+    assert "psycopg:" not in str(raised.value)
 
 
 def test_an_exporter_that_is_gone_leaves_the_last_figures_until_it_is_back(sqlite_url: str, tmp_path: Path) -> None:
