@@ -21,6 +21,7 @@ from spanledger_exporter.top.overview_reader import OverviewReader
 from spanledger_exporter.top.overviews import PATH
 from spanledger_exporter.web_client import opener
 
+_METRICS_PATH: Final = "/metrics"
 _TIMEOUT_S: Final = 10
 _BODY_BYTES_MAX: Final = 4 * 1024 * 1024
 _SAID_CHARS_MAX: Final = 200
@@ -82,7 +83,7 @@ class LedgerSource:
 
 
 class HttpSource:
-    """An exporter, by the URL of its own pages; the file of the token is read with each question.
+    """An exporter, by the URL of its own pages or of its metrics; the file of the token is read with each question.
 
     Raises: `ConfigError` for a URL that is none of HTTP, or a file without a token.
     """
@@ -90,7 +91,7 @@ class HttpSource:
     def __init__(self, url: str, token_file: Path | None = None) -> None:
         parts = _parsed(url)
         self.name = printable(parts._replace(query="", fragment="").geturl())
-        self._url = parts._replace(path=parts.path.rstrip("/") + PATH, fragment="")
+        self._url = parts._replace(path=parts.path.rstrip("/").removesuffix(_METRICS_PATH) + PATH, fragment="")
         self._token_file = token_file
         self._opener = opener(parts.hostname or "")
         self._token()

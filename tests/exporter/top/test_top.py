@@ -322,6 +322,8 @@ def test_a_ledger_and_its_exporter_say_the_same(sqlite_url: str, tmp_path: Path)
             assert (told.returncode, told.stderr) == (0, "")
             assert figures(told.stdout) == figures(read.stdout)
             assert json.loads(told.stdout)["total"]["calls"] == 9
+        for ending in ("", "/metrics", "/metrics/"):  # the address of its metrics, as it is printed at the start
+            assert run("--url", f"http://{exporter.metrics}{ending}", *url[2:], "--json").returncode == 0
         token.write_text("ingest")
         denied = run(*url, "--json")
         assert (denied.returncode, denied.stdout) == (1, "")
