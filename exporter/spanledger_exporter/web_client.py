@@ -1,13 +1,15 @@
-"""A host that a token is for -> an opener that sends it to nobody else.
+"""A host that a token is for -> an opener that sends it to nobody else, and what keeps it out of what is printed.
 
 It follows no redirect, and goes through no proxy to this host itself, whatever `http_proxy` says. To other hosts the
 proxies of the environment are used, as everywhere.
 """
 
 import ipaddress
+import re
 import urllib.request
 from http.client import HTTPMessage
 from typing import IO
+from urllib.parse import urlsplit
 
 
 def opener(host: str) -> urllib.request.OpenerDirector:
@@ -16,6 +18,19 @@ def opener(host: str) -> urllib.request.OpenerDirector:
     if _is_loopback(host):
         handlers.append(urllib.request.ProxyHandler({}))
     return urllib.request.build_opener(*handlers)
+
+
+def hidden(text: str, token: str) -> str:
+    """Return a text without a token that a server repeated in it; a text that was cut may have a part of it yet."""
+    return re.sub(re.escape(token), "***", text, flags=re.IGNORECASE) if token else text
+
+
+def plain_token_warning(url: str) -> str | None:
+    """Return what to say of a token that is sent to a URL, if others on the way can read it."""
+    parts = urlsplit(url)
+    if parts.scheme != "http" or _is_loopback(parts.hostname or ""):
+        return None
+    return f"warning: the token goes to {parts.hostname} by http: whoever is on the way can read it; use https"
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):

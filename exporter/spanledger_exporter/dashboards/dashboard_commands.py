@@ -3,12 +3,17 @@
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from spanledger_exporter.command_line import Commands, config_of, sentence
 from spanledger_exporter.dashboards.grafana import FOLDER
-from spanledger_exporter.errors import ConfigError, RejectedError
+from spanledger_exporter.errors import ConfigError, DeniedError, RejectedError, UnavailableError
 from spanledger_exporter.settings import SETTINGS
+
+if TYPE_CHECKING:
+    from spanledger_exporter.dashboards.grafana import Grafana
 
 
 def add_dashboard_commands(commands: Commands) -> None:
@@ -39,24 +44,44 @@ def add_dashboard_commands(commands: Commands) -> None:
 
 
 def _install(arguments: argparse.Namespace) -> int:
-    from spanledger_exporter.budgets.texts import printable
     from spanledger_exporter.dashboards.files import dashboards
     from spanledger_exporter.dashboards.grafana import Grafana
+    from spanledger_exporter.web_client import plain_token_warning
 
+    if not arguments.folder.strip():
+        raise ConfigError(["--folder: a folder of Grafana has a name"])
     token = config_of(arguments).grafana_token
     if not token:
         variable = next(setting.variable for setting in SETTINGS if setting.field == "grafana_token")
         raise ConfigError([f"Grafana wants a token: set {variable}, or give --token"])
     grafana = Grafana(arguments.url, token)
-    folder = grafana.folder(arguments.folder)
-    failed = 0
-    for name, content in dashboards().items():
+    warning = plain_token_warning(arguments.url)
+    if warning is not None:
+        sys.stderr.write(f"spanledger: {warning}\n")
+    wanted = dashboards()
+    there = _put(grafana, grafana.folder(arguments.folder), wanted)
+    if there:
+        sys.stdout.write(f"{there} of {len(wanted)} dashboards are now in the folder {arguments.folder}\n")
+    return 0 if there == len(wanted) else 1
+
+
+def _put(grafana: "Grafana", folder_uid: str, wanted: Mapping[str, bytes]) -> int:
+    """Put dashboards there, say of each where it is or what was wrong, and return how many are there."""
+    from spanledger_exporter.dashboards.grafana import NoGrafanaError
+
+    there, left = 0, list(wanted)
+    for name, content in wanted.items():
+        left.remove(name)
         try:
-            sys.stdout.write(f"{printable(grafana.put(json.loads(content), folder))}\n")
+            sys.stdout.write(f"{grafana.put(json.loads(content), folder_uid)}\n")
+            there += 1
+        except (NoGrafanaError, DeniedError, UnavailableError) as exc:  # the others would fare no better
+            untried = f"; {len(left)} not tried: {', '.join(left)}" if left else ""
+            sys.stderr.write(f"spanledger: {name}: {exc}{untried}\n")
+            break
         except RejectedError as exc:  # of this one; the others may be taken
             sys.stderr.write(f"spanledger: {name}: {exc}\n")
-            failed += 1
-    return 1 if failed else 0
+    return there
 
 
 def _export(arguments: argparse.Namespace) -> int:

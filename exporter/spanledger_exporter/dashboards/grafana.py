@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 from spanledger_exporter.errors import ConfigError, DeniedError, RejectedError, UnavailableError
-from spanledger_exporter.web_client import opener
+from spanledger_exporter.web_client import hidden, opener
 
 FOLDER: Final = "Spanledger"
 _TIMEOUT_S: Final = 30
@@ -23,6 +23,10 @@ _ANSWER_BYTES_MAX: Final = 8 * 1024 * 1024
 _QUOTED_CHARACTERS_MAX: Final = 300
 _FOLDERS_MAX: Final = 1000
 _Answer = Any  # JSON of others: looked at by what reads it
+
+
+class NoGrafanaError(RejectedError):
+    """What answers is no Grafana, or not here: it will answer to everything so, whatever it is asked to take."""
 
 
 class Grafana:
@@ -42,7 +46,7 @@ class Grafana:
         """
         health = self._ask("GET", "/api/health")
         if not isinstance(health, dict) or "database" not in health:
-            raise RejectedError(f"{self._url} is no Grafana: its /api/health says nothing of a database")
+            raise NoGrafanaError(f"{self._url} is no Grafana: its /api/health says nothing of a database")
         found = self._ask("GET", f"/api/folders?limit={_FOLDERS_MAX}")
         folders = cast("list[dict[str, Any] | None]", found) if isinstance(found, list) else []
         for folder in folders:
@@ -51,9 +55,9 @@ class Grafana:
         return self._text(self._ask("POST", "/api/folders", {"title": title}), "uid")
 
     def put(self, dashboard: dict[str, Any], folder_uid: str) -> str:
-        """Write a dashboard over the one of its uid, and return its address.
+        """Write a dashboard over the one of its uid, and return its address, which may be printed.
 
-        Raises: RejectedError, DeniedError, UnavailableError.
+        Raises: RejectedError of this one alone; NoGrafanaError, DeniedError, UnavailableError of any.
         """
         document = {
             "dashboard": {**dashboard, "id": None},
@@ -65,12 +69,12 @@ class Grafana:
         parts = urlsplit(self._url)
         # Grafana behind a path says it in what it answers, too.
         base = f"{parts.scheme}://{parts.netloc}" if path.startswith(f"{parts.path}/") else self._url
-        return base + path
+        return hidden(_line(base + path), self._token)
 
     def _text(self, answer: _Answer, name: str) -> str:
         value = cast("dict[str, Any]", answer).get(name) if isinstance(answer, dict) else None
         if not isinstance(value, str) or not value:
-            raise RejectedError(f"{self._url} answers as no Grafana does: no {name}")
+            raise NoGrafanaError(f"{self._url} answers as no Grafana does: no {name}")
         return value
 
     def _ask(self, method: str, path: str, document: object = None) -> _Answer:
@@ -91,10 +95,10 @@ class Grafana:
         try:
             return json.loads(text)
         except ValueError as exc:
-            raise RejectedError(f"{self._url} is no Grafana: {path} does not answer in JSON") from exc
+            raise NoGrafanaError(f"{self._url} is no Grafana: {path} does not answer in JSON") from exc
 
     def _refused(self, error: urllib.error.HTTPError, path: str) -> Exception:
-        code, said = error.code, _said(error)
+        code, said = error.code, self._shown(_said(error))
         if code in {http.client.UNAUTHORIZED, http.client.FORBIDDEN}:
             known = code == http.client.FORBIDDEN
             why = (
@@ -104,11 +108,12 @@ class Grafana:
         if code >= http.client.INTERNAL_SERVER_ERROR or code == http.client.TOO_MANY_REQUESTS:
             return UnavailableError(f"{self._url} cannot do it now ({code}){said}")
         if "location" in error.headers:
-            return RejectedError(f"{self._url} sends on to {_place(error)} ({code}); give the address that it has")
-        why = {
-            http.client.PRECONDITION_FAILED: "has something else under this name or uid",
-            http.client.NOT_FOUND: f"is no Grafana, or has another path: there is no {path}",
-        }.get(code, "refuses it")
+            place = self._shown(error.headers["location"])
+            return NoGrafanaError(f"{self._url} sends on to '{place}' ({code}); give the address that it has")
+        if code == http.client.NOT_FOUND:
+            return NoGrafanaError(f"{self._url} is no Grafana, or has another path: there is no {path} ({code}){said}")
+        taken = code == http.client.PRECONDITION_FAILED
+        why = "has something else under this name or uid" if taken else "refuses it"
         return RejectedError(f"{self._url} {why} ({code}){said}")
 
     def _unreachable(self, error: Exception) -> Exception:
@@ -122,7 +127,12 @@ class Grafana:
             return RejectedError(f"{self._url} does not speak TLS: {reason.reason or reason}")
         if isinstance(reason, TimeoutError):
             return UnavailableError(f"{self._url} does not answer within {_TIMEOUT_S} s")
-        return UnavailableError(f"{self._url} cannot be reached: {getattr(reason, 'strerror', None) or reason}")
+        said = self._shown(str(getattr(reason, "strerror", None) or reason))
+        return UnavailableError(f"{self._url} cannot be reached: {said}")
+
+    def _shown(self, text: str) -> str:
+        """Return what others say in one short line that no terminal obeys, without the token."""
+        return hidden(_line(text), self._token)[:_QUOTED_CHARACTERS_MAX]
 
 
 def _checked_url(url: str) -> str:
@@ -138,17 +148,14 @@ def _checked_url(url: str) -> str:
     return url.rstrip("/")
 
 
+def _line(text: str) -> str:
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
 def _said(error: urllib.error.HTTPError) -> str:
-    """Return what Grafana says of an error, in one line that no terminal obeys."""
+    """Return what Grafana says of an error, as it says it."""
     try:
         message = json.loads(error.read(_ANSWER_BYTES_MAX)).get("message")
     except (ValueError, AttributeError, OSError, http.client.HTTPException):
         return ""
-    if not isinstance(message, str) or not message:
-        return ""
-    shown = "".join(character if character.isprintable() else " " for character in message)
-    return f": {shown[:_QUOTED_CHARACTERS_MAX]}"
-
-
-def _place(error: urllib.error.HTTPError) -> str:
-    return repr(error.headers.get("location", "nowhere")[:_QUOTED_CHARACTERS_MAX])
+    return f": {message}" if isinstance(message, str) and message else ""

@@ -55,7 +55,9 @@ def failed(ran: Ran, status: int) -> str:
 def test_every_dashboard_is_put_into_the_folder_and_its_address_is_told(server: Grafana) -> None:
     ran = run(server.address)
     assert (ran.returncode, ran.stderr) == (0, "")
-    assert ran.stdout.splitlines() == [f"{server.address}/d/{name}/{name}" for name in boards.names()]
+    *addresses, summary = ran.stdout.splitlines()
+    assert addresses == [f"{server.address}/d/{name}/{name}" for name in boards.names()]
+    assert summary == f"{len(addresses)} of {len(addresses)} dashboards are now in the folder Spanledger"
     (uid,) = server.folders
     assert server.folders[uid] == "Spanledger"
     for name in boards.names():
@@ -137,6 +139,70 @@ def test_a_dashboard_that_is_refused_is_named_and_the_others_are_put(server: Gra
     lines = ran.stderr.splitlines()
     assert [line.split(": ")[1] for line in lines] == [f"{name}.json" for name in boards.names()]
     assert all(line.endswith("under this name or uid (412): A dashboard with the same name exists") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (Answer(500, '{"message":"db locked"}'), "cannot do it now (500): db locked"),
+        (Answer(403, "{}"), "may not do this (403)"),
+        (Answer(404, "page not found"), "is no Grafana, or has another path: there is no /api/dashboards/db (404)"),
+        (Answer(302, "", {"location": "/login"}), "sends on to '/login' (302)"),
+        (Answer(200, "<html>"), "/api/dashboards/db does not answer in JSON"),
+        (Answer(200, "{}"), "answers as no Grafana does: no url"),
+    ],
+)
+def test_what_any_dashboard_would_meet_is_said_once_with_those_that_were_not_tried(
+    server: Grafana, answer: Answer, said: str
+) -> None:
+    names = boards.names()
+    server.spared = 2
+    server.failing["/api/dashboards/db"] = answer
+    ran = run(server.address)
+    assert (ran.returncode, ran.stdout.splitlines()[-1]) == (
+        1, f"2 of {len(names)} dashboards are now in the folder Spanledger"
+    )  # fmt: skip
+    (line,) = ran.stderr.splitlines()
+    assert line.startswith(f"spanledger: {names[2]}.json: {server.address}")
+    assert said in line
+    left = ", ".join(f"{name}.json" for name in names[3:])
+    assert line.endswith(f"; {len(names) - 3} not tried: {left}")
+    assert server.dashboards.keys() == set(names[:2])
+
+
+@pytest.mark.parametrize("folder", ["", "  "])
+def test_a_folder_has_a_name(server: Grafana, folder: str) -> None:
+    assert failed(run(server.address, "--folder", folder), 2) == "spanledger: --folder: a folder of Grafana has a name"
+    assert server.asked == []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(401, json.dumps({"message": f"bad token Bearer {TOKEN}"})),
+        Answer(500, json.dumps({"message": "x" * 280 + TOKEN})),
+        Answer(400, json.dumps({"message": TOKEN.upper()})),
+        Answer(302, "", {"location": f"https://login.example/?token={TOKEN}"}),
+    ],
+)
+@pytest.mark.parametrize("path", ["/api/health", "/api/dashboards/db"])
+def test_a_token_that_a_server_repeats_is_not_shown(server: Grafana, answer: Answer, path: str) -> None:
+    server.failing[path] = answer
+    said = run(server.address).stderr.lower()
+    assert SECRET.lower()[:8] not in said
+    assert "***" in said
+
+
+def test_a_token_in_an_address_that_is_answered_is_not_shown(server: Grafana) -> None:
+    server.failing["/api/dashboards/db"] = Answer(200, json.dumps({"url": f"/d/{TOKEN}"}))
+    ran = run(server.address)
+    assert (ran.returncode, ran.stdout.splitlines()[0]) == (0, f"{server.address}/d/***")
+
+
+def test_a_token_that_others_on_the_way_can_read_is_warned_of_once() -> None:
+    warned, failure = run("http://grafana.invalid").stderr.splitlines()
+    assert warned.startswith("spanledger: warning: the token goes to grafana.invalid by http: ")
+    assert "cannot be reached" in failure
 
 
 def test_a_login_page_elsewhere_never_gets_the_token(server: Grafana) -> None:
