@@ -87,6 +87,8 @@ def _put(grafana: "Grafana", folder_uid: str, wanted: Mapping[str, bytes]) -> in
 def _export(arguments: argparse.Namespace) -> int:
     from spanledger_exporter.dashboards.files import export
 
+    if not arguments.folder:
+        raise ConfigError(["DIR is an empty text; . is the folder that you are in"])
     for path, result in export(Path(arguments.folder), force=arguments.force).items():
         sys.stdout.write(f"{result:9} {path}\n")
     return 0

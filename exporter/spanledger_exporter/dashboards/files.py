@@ -4,6 +4,7 @@ What is there already and differs stays, unless the user says otherwise: it may 
 """
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
@@ -38,9 +39,7 @@ def export(folder: Path, *, force: bool) -> dict[Path, Result]:
         differing = [str(path) for path, result in results.items() if result == "replaced"]
         if differing and not force:
             raise RejectedError(f"changed, and not replaced without --force: {', '.join(differing)}")
-        for path, content in wanted.items():
-            if results[path] != "unchanged":
-                _write(path, content)
+        _write({path: content for path, content in wanted.items() if results[path] != "unchanged"})
     except OSError as exc:
         raise RejectedError(f"{exc.filename or folder} cannot be written: {exc.strerror}") from exc
     return results
@@ -57,16 +56,22 @@ def _result(path: Path, content: bytes) -> Result:
     return "unchanged" if path.read_bytes() == content else "replaced"
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Replace a file in one step: Grafana looks at its folders all the time."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.unfinished")
+def _write(contents: Mapping[Path, bytes]) -> None:
+    """Replace files, each in one step, and none before there is room for all: Grafana looks at them all the time."""
+    unfinished = {path: path.with_name(f"{path.name}.unfinished") for path in contents}
     try:
-        unfinished.write_bytes(content)
-        unfinished.replace(path)
+        for path, content in contents.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with unfinished[path].open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())  # some file systems say only now that they are full
+        for path in contents:
+            unfinished[path].replace(path)
     finally:
-        with contextlib.suppress(OSError):
-            unfinished.unlink(missing_ok=True)
+        for left in unfinished.values():
+            with contextlib.suppress(OSError):
+                left.unlink(missing_ok=True)
 
 
 def dashboards() -> Mapping[str, bytes]:

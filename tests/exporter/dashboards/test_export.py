@@ -1,11 +1,14 @@
 """`spanledger dashboards export`: which files it writes, what it says, and what it leaves alone."""
 
+import errno
 import io
+import os
 import zipfile
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
 from hatchling.builders.wheel import WheelBuilder
 
 from spanledger_exporter.cli import main
@@ -73,6 +76,36 @@ def test_a_folder_that_cannot_be_is_told(tmp_path: Path) -> None:
     ran = export(tmp_path / "file")
     assert (ran.returncode, ran.stdout) == (1, "")
     assert "cannot be written" in ran.stderr
+
+
+def test_a_folder_without_a_name_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with redirect_stdout(io.StringIO()) as stdout, redirect_stderr(io.StringIO()) as stderr:
+        assert main(["dashboards", "export", ""]) == 2
+    assert (stdout.getvalue(), stderr.getvalue()) == (
+        "", "spanledger: DIR is an empty text; . is the folder that you are in\n"
+    )  # fmt: skip
+    assert written(tmp_path) == {}
+
+
+def test_a_disk_that_is_full_leaves_every_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    export(tmp_path)
+    for name in NAMES[::2]:
+        (tmp_path / name).write_text("mine")
+    (tmp_path / NAMES[1]).unlink()
+    before = written(tmp_path)
+    synced: list[int] = []
+
+    def full(number: int) -> None:
+        synced.append(number)
+        if len(synced) == 4:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    ran = export(tmp_path, "--force")
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert ran.stderr == f"spanledger: {tmp_path} cannot be written: No space left on device\n"
+    assert written(tmp_path) == before
 
 
 def test_the_wheel_has_the_files(tmp_path: Path) -> None:
