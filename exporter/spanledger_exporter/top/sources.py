@@ -19,12 +19,14 @@ from spanledger_exporter.top.documents import from_document
 from spanledger_exporter.top.overview import Overview, Window
 from spanledger_exporter.top.overview_reader import OverviewReader
 from spanledger_exporter.top.overviews import PATH
-from spanledger_exporter.web_client import opener
+from spanledger_exporter.web_client import hidden, opener
 
 _METRICS_PATH: Final = "/metrics"
 _TIMEOUT_S: Final = 10
 _BODY_BYTES_MAX: Final = 4 * 1024 * 1024
 _SAID_CHARS_MAX: Final = 200
+_SAID_BYTES_MAX: Final = 65_536
+"""More than is shown: a token at the end of what was read would be cut, and be shown."""
 _TOKEN_BYTES_MAX: Final = 4096
 
 
@@ -98,17 +100,26 @@ class HttpSource:
 
     def read(self, window: Window) -> Overview:
         """Ask how things stand now."""
+        token = self._token()
+        try:
+            return self._asked(window, token)
+        except SpanledgerError as exc:
+            exc.args = (hidden(str(exc), token),)
+            raise
+
+    def _asked(self, window: Window, token: str) -> Overview:
         url = self._url._replace(query=urllib.parse.urlencode({"window": window})).geturl()
-        request = urllib.request.Request(url, headers=self._token())  # noqa: S310 -- http or https, see _parsed
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        request = urllib.request.Request(url, headers=headers)  # noqa: S310 -- http or https, see _parsed
         try:
             with self._opener.open(request, timeout=_TIMEOUT_S) as answer:
                 body = answer.read(_BODY_BYTES_MAX + 1)
         except urllib.error.HTTPError as exc:
-            raise _refused(self.name, exc) from exc
+            raise _refused(self.name, exc, token) from exc
         except (OSError, HTTPException) as exc:
             reason = exc.reason if isinstance(exc, urllib.error.URLError) else exc
             raise UnavailableError(
-                f"{self.name} does not answer: {_said(str(reason) or type(reason).__name__)}"
+                f"{self.name} does not answer: {_said(str(reason) or type(reason).__name__, token)}"
             ) from exc
         if len(body) > _BODY_BYTES_MAX:
             raise RejectedError(f"{self.name} answers with more than {_BODY_BYTES_MAX} bytes")
@@ -122,9 +133,9 @@ class HttpSource:
     def close(self) -> None:
         """Do nothing: no connection is kept."""
 
-    def _token(self) -> dict[str, str]:
+    def _token(self) -> str:
         if self._token_file is None:
-            return {}
+            return ""
         try:
             with self._token_file.open("rb") as file:
                 token = file.read(_TOKEN_BYTES_MAX).decode("ascii").strip()
@@ -133,7 +144,7 @@ class HttpSource:
             raise ConfigError([f"token file {self._token_file}: {reason}"]) from exc
         if not token.isprintable() or len(token.split()) != 1:
             raise ConfigError([f"token file {self._token_file}: one token is wanted in it, and nothing else"])
-        return {"authorization": f"Bearer {token}"}
+        return token
 
 
 def _parsed(url: str) -> urllib.parse.SplitResult:
@@ -147,11 +158,11 @@ def _parsed(url: str) -> urllib.parse.SplitResult:
     )
 
 
-def _refused(name: str, answer: urllib.error.HTTPError) -> Exception:
+def _refused(name: str, answer: urllib.error.HTTPError, token: str) -> Exception:
     """Return what an answer other than 200 means to whoever looks."""
     with answer:
         try:
-            said = _said(answer.read(_SAID_CHARS_MAX).decode(errors="replace"))
+            said = _said(answer.read(_SAID_BYTES_MAX).decode(errors="replace"), token)
         except (OSError, HTTPException):
             said = ""
     if answer.code == 404:
@@ -161,5 +172,5 @@ def _refused(name: str, answer: urllib.error.HTTPError) -> Exception:
     return UnavailableError(f"{name} answers {answer.code}: {said}")
 
 
-def _said(text: str) -> str:
-    return printable(" ".join(text.split()))[:_SAID_CHARS_MAX]
+def _said(text: str, token: str) -> str:
+    return hidden(printable(" ".join(text.split())), token)[:_SAID_CHARS_MAX]

@@ -1,6 +1,7 @@
 """`spanledger top`: what is being spent, live in a terminal, straight from a ledger or from a running exporter."""
 
 import argparse
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -89,6 +90,7 @@ def _print(overview: "Overview", view: "View", name: str, console: "Console") ->
 
 def _source(arguments: argparse.Namespace) -> "Source":
     from spanledger_exporter.top.sources import HttpSource, LedgerSource
+    from spanledger_exporter.web_client import plain_token_warning
 
     if arguments.url is None:
         if arguments.token_file is not None:
@@ -96,4 +98,8 @@ def _source(arguments: argparse.Namespace) -> "Source":
         return LedgerSource(config_of(arguments).ledger_url)
     if arguments.ledger_url is not None or arguments.config is not None:
         raise ConfigError(["--url asks an exporter, which knows its own ledger: leave out --ledger and --config"])
-    return HttpSource(arguments.url, arguments.token_file)
+    source = HttpSource(arguments.url, arguments.token_file)
+    warning = None if arguments.token_file is None else plain_token_warning(arguments.url)
+    if warning is not None:
+        sys.stderr.write(f"spanledger: {warning}\n")
+    return source

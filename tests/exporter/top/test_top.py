@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
@@ -15,12 +16,12 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine
 
-from spanledger_exporter.errors import UnavailableError
+from spanledger_exporter.errors import SpanledgerError, UnavailableError
 from spanledger_exporter.ledger.database import open_database, parse_url
 from spanledger_exporter.ledger.ledger import Ledger
 from spanledger_exporter.prices.price_book import PriceBook
 from spanledger_exporter.receiving.tokens import line_of
-from spanledger_exporter.top.sources import LedgerSource
+from spanledger_exporter.top.sources import HttpSource, LedgerSource
 from tests.exporter.budgets.budgets import declare
 from tests.exporter.calls import priced
 from tests.exporter.top.served import send
@@ -381,6 +382,46 @@ def test_what_is_wrong_is_said(arguments: list[str], status: int, said: str) -> 
     assert (done.returncode, done.stdout) == (status, "")
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_token_that_others_on_the_way_can_read_is_warned_of_once(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("s3cret")
+    warned, failure = run("--url", "http://exporter.invalid", "--token-file", str(token)).stderr.splitlines()
+    assert warned.startswith("spanledger: warning: the token goes to exporter.invalid by http: ")
+    assert "does not answer" in failure
+    assert "warning" not in run("--url", "http://exporter.invalid").stderr
+    assert "warning" not in run("--url", "http://127.0.0.1:1", "--token-file", str(token)).stderr
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 401 No\r\n\r\nbad token Bearer s3cret-of-top",
+        b"HTTP/1.1 503 No\r\n\r\n" + b"x" * 190 + b" s3cret-of-top",
+        b"s3cret-of-top is no status\r\n\r\n",
+        b'HTTP/1.1 200 OK\r\n\r\n{"at": "s3cret-of-top"}',
+    ],
+)
+def test_a_token_that_a_server_repeats_is_not_shown(tmp_path: Path, answer: bytes) -> None:
+    token = tmp_path / "token"
+    token.write_text("s3cret-of-top")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        source = HttpSource(f"http://127.0.0.1:{server.getsockname()[1]}", token)
+        answering = threading.Thread(target=answer_once, args=(server, answer))
+        answering.start()
+        with pytest.raises(SpanledgerError) as raised:
+            source.read("1h")
+        answering.join()
+    assert "s3cret" not in str(raised.value)
+    assert "***" in str(raised.value)
+
+
+def answer_once(server: socket.socket, answer: bytes) -> None:
+    connection, _ = server.accept()
+    with connection:
+        connection.recv(65_536)
+        connection.sendall(answer)
 
 
 @pytest.mark.parametrize(
