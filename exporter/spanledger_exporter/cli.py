@@ -12,12 +12,11 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from spanledger_exporter import __version__
-from spanledger_exporter.errors import ConfigError, LedgerError, SpanledgerError
+from spanledger_exporter.errors import ConfigError, ForbiddenError, LedgerError, SpanledgerError
 
 if TYPE_CHECKING:
     from spanledger_exporter.commands import Commands
 
-_FORBIDDEN = "42501"  # PostgreSQL's insufficient_privilege
 _ROLES = (
     "commands that read want a role that may read every table, others the ledger's owner; `spanledger ledger grant` "
     "lets a role read the views alone, for dashboards and SQL"
@@ -46,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except SpanledgerError as exc:
         _complain(exc)
-        if _is_forbidden(exc.__cause__):
+        if isinstance(exc, ForbiddenError):
             sys.stderr.write(f"spanledger: {_ROLES}\n")
         return 1
     except BrokenPipeError:
@@ -77,11 +76,6 @@ def _add_demo_commands(commands: "Commands") -> None:
     except ImportError:  # a distribution may leave the demo out
         return
     add_commands(commands)
-
-
-def _is_forbidden(cause: BaseException | None) -> bool:
-    """Tell whether PostgreSQL refused the role; SQLAlchemy's error has its driver's within."""
-    return getattr(getattr(cause, "orig", None), "sqlstate", None) == _FORBIDDEN
 
 
 def _complain(error: Exception) -> None:

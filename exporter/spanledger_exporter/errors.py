@@ -26,6 +26,10 @@ class UnavailableError(SpanledgerError):
     """The request may succeed later: the client must keep it and retry (gRPC UNAVAILABLE, HTTP 503)."""
 
 
+class ForbiddenError(UnavailableError):
+    """The database refuses the role that asks; somebody must give it the right, or another role must ask."""
+
+
 class LedgerError(SpanledgerError):
     """The ledger cannot be read as asked: it is missing, of another schema, or the entry does not exist."""
 

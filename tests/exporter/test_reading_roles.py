@@ -62,5 +62,5 @@ def test_a_role_that_may_read_the_views_alone_is_told_which_role_is_wanted(
     database.close()
     assert run(words) == 1
     said = capsys.readouterr().err
-    assert "permission denied for table" in said
+    assert "may not be used so: permission denied for table" in said
     assert "a role that may read every table" in said

@@ -33,9 +33,10 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.pool import NullPool, QueuePool
 
-from spanledger_exporter.errors import ConfigError, LedgerError, UnavailableError
+from spanledger_exporter.errors import ConfigError, ForbiddenError, LedgerError, UnavailableError
 
 _logger = logging.getLogger(__name__)
+_FORBIDDEN = "42501"  # PostgreSQL's insufficient_privilege
 _LOCK_TIMEOUT_S = 30
 _CONNECT_TIMEOUT_S = 10
 _STATEMENT_TIMEOUT_MS = 60_000
@@ -135,6 +136,8 @@ def _unavailable(name: str, *kinds: type[DBAPIError]) -> Generator[None]:
     except DBAPIError as exc:
         if not isinstance(exc, kinds) and not exc.connection_invalidated:
             raise
+        if getattr(exc.orig, "sqlstate", None) == _FORBIDDEN:
+            raise ForbiddenError(f"the ledger {name} may not be used so: {_first_line(exc.orig)}") from exc
         raise UnavailableError(f"the ledger {name} cannot be used now: {_first_line(exc.orig)}") from exc
 
 
@@ -169,8 +172,8 @@ _EXAMPLES = "sqlite:////path/to/ledger.db or postgresql://user@host/database"
 
 
 def shown(url: URL) -> str:
-    """Return a URL as it may be printed: without its password."""
-    return url.render_as_string(hide_password=True)
+    """Return a URL as it may be printed: without its password, and without the driver that we chose."""
+    return url.set(drivername=url.get_backend_name()).render_as_string(hide_password=True)
 
 
 def open_database(url: str, *, pooled: bool = True) -> Database:

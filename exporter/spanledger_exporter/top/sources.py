@@ -10,8 +10,6 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Final, Protocol
 
-from sqlalchemy import make_url
-
 from spanledger_exporter.budgets.texts import printable
 from spanledger_exporter.errors import ConfigError, DeniedError, RejectedError, SpanledgerError, UnavailableError
 from spanledger_exporter.ledger.database import Database, open_readonly, parse_url, shown
@@ -48,25 +46,17 @@ class Source(Protocol):
 
 
 class LedgerSource:
-    """A ledger, opened for reading alone; after trouble it is opened anew.
-
-    It is called as it was typed, in errors too: without the driver that is filled in where none was.
-    """
+    """A ledger, opened for reading alone; after trouble it is opened anew."""
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._called = shown(parse_url(url))
-        self.name = shown(make_url(url))
+        self.name = shown(parse_url(url))
         self._opened: tuple[Database, OverviewReader] | None = None
 
     def read(self, window: Window) -> Overview:
         """Return how things stand now."""
         try:
             return self._reader().read(window, int(time.time()))
-        except SpanledgerError as exc:
-            self.close()
-            exc.args = (str(exc).replace(self._called, self.name),)
-            raise
         except BaseException:
             self.close()
             raise
