@@ -180,7 +180,7 @@ class App:
     def _committer(self, registry: CollectorRegistry, ledger: Ledger, places: Places) -> Committer:
         """Make what commits, and the metrics of spend that each commit moves."""
         config = self._config
-        totals, held = ledger.standing()
+        totals, held = ledger.standings.read()
         spend = LedgerMetrics(
             registry,
             totals,
@@ -188,7 +188,7 @@ class App:
             groups_folded=lambda: ledger.groups_folded,
             window_forgotten=lambda: ledger.window_forgotten,
             held=held,
-            hold=ledger.hold_counters,
+            hold=ledger.standings.hold,
             places=places,
             series_max=config.metrics_series_max,
             hold_s=config.metrics_hold_s,
@@ -198,8 +198,8 @@ class App:
             ledger,
             rows_max=config.commit_rows_max,
             on_commit=spend.committed,
-            on_doubt=lambda: spend.catch_up(ledger.standing()),
-            follow=lambda: spend.follow(ledger.standing_of_others()),
+            on_doubt=lambda: spend.catch_up(ledger.standings.read()),
+            follow=lambda: spend.follow(ledger.standings.read_of_others()),
             follow_s=config.metrics_follow_s,
         )
         self._stack.push_async_callback(asyncio.to_thread, committer.close, config.shutdown_grace_s)
@@ -250,8 +250,8 @@ class App:
             registry,
             lambda: evaluator.evaluation,
             lambda: evaluator.failures,
-            marks=ledger.held_counters().marks,
-            hold=ledger.hold_counters,
+            marks=ledger.standings.held().marks,
+            hold=ledger.standings.hold,
             hold_s=self._config.metrics_hold_s,
         )
         evaluator.listen(metrics.on_states)

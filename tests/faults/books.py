@@ -29,7 +29,7 @@ def assert_balanced(url: str, tally: Sums, *exporters: Exporter) -> None:
 
 def _of_ledger(ledger: Ledger) -> Counters:
     """The counters that an exporter would begin with."""
-    spend = SpendMetrics(CollectorRegistry(), *ledger.standing())
+    spend = SpendMetrics(CollectorRegistry(), *ledger.standings.read())
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
         for family in spend.collect()

@@ -6,13 +6,14 @@ counts what is there, and from the next commit on every writer counts what comes
 
 from sqlalchemy import Connection
 
-from spanledger_exporter.budgets import counters
+from spanledger_exporter.budgets import counters, spend_counters
 from spanledger_exporter.budgets.charges import Charges, Rules
 from spanledger_exporter.budgets.groups import GROUPS_MAX, Groups, into_other
 from spanledger_exporter.budgets.shelf import load_budgets
 from spanledger_exporter.leases import leases
 from spanledger_exporter.leases.leases import CounterKey, Move
 from spanledger_exporter.leases.settling import settle
+from spanledger_exporter.ledger.held_counters import Marks
 from spanledger_exporter.ledger.state import budgets_revision
 
 
@@ -42,10 +43,13 @@ class CurrentBudgets:
         """Return what gathers the charges of one transaction; `None` where there are no budgets."""
         return None if self.rules is None else Charges(self.rules)
 
-    def write(self, connection: Connection, charges: Charges | None) -> None:
-        """Move the counters by what a transaction charges, and settle the leases of its calls by the same."""
+    def write(self, connection: Connection, charges: Charges | None) -> Marks:
+        """Move the counters by what a transaction charges, and settle the leases of its calls by the same.
+
+        Returns by how much counters fall that are shown.
+        """
         if charges is None or self.rules is None:
-            return
+            return {}
         moves = charges.summed()
         folded = self._groups.without_room(connection, moves, self.rules.budgets)
         if folded:
@@ -60,6 +64,7 @@ class CurrentBudgets:
             leases.lock(connection, charged | settled.keys(), charged - there.keys())
         counters.write(connection, moves)
         leases.move(connection, {key: Move(amount) for key, amount in settled.items()})
+        return spend_counters.falls(moves, self.rules.budgets)
 
     def settled(self, *, committed: bool) -> None:
         """Remember what the transaction added, or forget it."""

@@ -60,7 +60,7 @@ class Evaluator:
         self._clock_ns = clock_ns
         self._listeners: list[Listener] = []
         self._evaluation = Evaluation()
-        self._names = frozenset[str]()
+        self._names: frozenset[str] | None = None
         self._past = Past()
         self._failures = 0
         self._drift: Mapping[str, int] = {}
@@ -79,8 +79,8 @@ class Evaluator:
         return list(self._evaluation.states)
 
     @property
-    def names(self) -> frozenset[str]:
-        """The budgets that there were at the last look."""
+    def names(self) -> frozenset[str] | None:
+        """The budgets that there were at the last look, `None` before the first."""
         return self._names
 
     @property

@@ -6,6 +6,7 @@ When `append` returns, all of it is on disk.
 """
 
 import json
+import logging
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -20,16 +21,18 @@ from spanledger_exporter.ledger import held_counters
 from spanledger_exporter.ledger.calls import Calls, load, record_of_entry, replace
 from spanledger_exporter.ledger.cells import Cell, Cells
 from spanledger_exporter.ledger.database import Database
-from spanledger_exporter.ledger.held_counters import Held, Marks
+from spanledger_exporter.ledger.held_counters import Marks
 from spanledger_exporter.ledger.insert import insert_ignore
 from spanledger_exporter.ledger.postgresql_entries import PostgresqlEntries
 from spanledger_exporter.ledger.profiles import Numbered, Profiles
-from spanledger_exporter.ledger.rollups import Moves, Sums, read_totals
+from spanledger_exporter.ledger.rollups import Moves, Sums
 from spanledger_exporter.ledger.rows import Row, price_of, record_of_document, row_of
 from spanledger_exporter.ledger.schema import adjustments, ledger_entries, price_books, profiles, reports
 from spanledger_exporter.ledger.sqlite_entries import SqliteEntries
-from spanledger_exporter.ledger.state import count_commit, floor_ns, revision, take_turns
+from spanledger_exporter.ledger.standings import Standings
+from spanledger_exporter.ledger.state import count_commit, floor_ns
 from spanledger_exporter.ledger.window import Mark, Window, mark_of
+from spanledger_exporter.metrics.spend import raises
 from spanledger_exporter.money import usd_text
 from spanledger_exporter.prices import pricing
 from spanledger_exporter.prices.price_book import PriceBook
@@ -38,6 +41,7 @@ from spanledger_exporter.receiving.dead_letters import DeadLetter
 from spanledger_exporter.receiving.plausibility import Refused, kept_from, plausible
 from spanledger_exporter.records import Adjustment, Key, Price, PricedRecord, UsageRecord
 
+_logger = logging.getLogger(__name__)
 WINDOW_CALLS_MAX: Final = 200_000
 _REPORTS_LOOKED_BACK_MAX: Final = 10_000
 
@@ -74,19 +78,8 @@ class Adjusted(NamedTuple):
     sums: Mapping[Cell, Sums]
 
 
-class Standing(NamedTuple):
-    """What cells add up to since the ledger began, and how far counters stand above that, at one moment."""
-
-    totals: Mapping[Cell, Sums]
-    held: Held
-
-
 Falls = Callable[[Mapping[Cell, Sums]], Marks]
-"""What cells move by -> something about the counters that fall by it."""
-
-
-def _none(_moved: Mapping[Cell, Sums]) -> Marks:
-    return {}
+"""What cells move by -> how far counters are to be held that fall by it."""
 
 
 class Ledger:
@@ -121,9 +114,9 @@ class Ledger:
         self._book: PriceBook | None = None
         self._book_numbers: dict[str, int] = {}
         self._seen = _Seen()
-        self._told_revision = 0
+        self.standings = Standings(database)
         self._budgets = CurrentBudgets()
-        self._falls: Falls = _none
+        self._falls: Falls = lambda _moved: {}
         self.folded = 0
         """How many entries were summed under `__other__` because the limit of cells was reached."""
 
@@ -172,7 +165,7 @@ class Ledger:
                 seen = self._follow(connection)
                 batch, expired = kept_from(batch, seen.floor_ns)
                 appended, remember, seen = self._append(connection, batch, seen, now_ns)
-                held_counters.keep_marks(connection, self._falls(appended.sums))
+                held_counters.keep_marks(connection, self._fallen(appended))
                 dropped = dead_letters.insert(connection, letters, rows_max=self._dead_letters_max, received_ns=now_ns)
                 self._points.reach(BEFORE_COMMIT)
             self._points.reach(AFTER_COMMIT)
@@ -245,10 +238,10 @@ class Ledger:
 
         return Appended(new, cells, moved, other), remember, seen
 
-    def adjust(self, changes: Sequence[Adjustment], *, raises: Falls = _none) -> Adjusted:
+    def adjust(self, changes: Sequence[Adjustment]) -> Adjusted:
         """Give entries another price, move the sums by the difference, and keep what was changed and why.
 
-        `raises` says by how much counters fall, and they are raised by that for good.
+        Counters that fall by it are raised by as much for good.
 
         Entries that are gone, those of which another report has come since they were priced, and those that have the
         price already are passed over; of several changes of one entry the last counts.
@@ -276,7 +269,7 @@ class Ledger:
                     connection.execute(insert(adjustments), _adjustment_row(call.row, change, now_ns))
                     changed += 1
                 moved = moves.write(connection, now_ns)
-                self._budgets.write(connection, charges)
+                held_counters.raise_marks(connection, self._budgets.write(connection, charges))
                 held_counters.keep_raised(connection, raises(moved))
             committed = True
         finally:
@@ -285,38 +278,19 @@ class Ledger:
         self._settle(seen)
         return Adjusted(changed, moved)
 
-    def hold_counters(self, marks: Marks) -> None:
-        """Keep how far counters are held, for the next start."""
-        with self._database.write() as connection:
-            take_turns(connection)
-            held_counters.keep_marks(connection, marks)
-
-    def held_counters(self) -> Held:
-        """Return how far counters stand above the totals."""
-        with self._database.read() as connection:
-            return held_counters.read(connection)
+    def _fallen(self, appended: Appended) -> Marks:
+        """Return how far counters are to be held that a commit lets fall; only where it changes what was there."""
+        if not appended.folded:
+            return {}
+        try:
+            return self._falls(appended.sums)
+        except Exception:  # the fence around metrics: whatever becomes of them, calls are committed
+            _logger.exception("how far counters are to be held is not known")
+            return {}
 
     def totals(self) -> Mapping[Cell, Sums]:
         """Return what each cell adds up to since the ledger began."""
-        return self.standing().totals
-
-    def standing(self) -> Standing:
-        """Return the totals, and how far counters stand above them."""
-        with self._database.view() as connection:
-            told = revision(connection)
-            found = Standing(read_totals(connection), held_counters.read(connection))
-        self._told_revision = told
-        return found
-
-    def standing_of_others(self) -> Standing | None:
-        """Return the same if others have committed anything since it was last read, else `None`.
-
-        What this ledger's own `append` and `adjust` returned, its caller knows.
-        """
-        with self._database.read() as connection:
-            if revision(connection) == self._told_revision:
-                return None
-        return self.standing()
+        return {cell: sums for cell, sums in self.standings.read().totals.items() if any(sums)}
 
     def ping(self) -> None:
         """Raise `UnavailableError` if the database does not answer."""
@@ -335,9 +309,8 @@ class Ledger:
         return self._profiles.number(connection, priced, self._book_numbers[priced.book_id])
 
     def _settle(self, seen: "_Seen") -> None:
-        """Know what was committed; where others committed before it, the totals are still to be read."""
-        if seen.revision == self._told_revision + 1:
-            self._told_revision = seen.revision
+        """Know what was committed."""
+        self.standings.committed(seen.revision)
         self._seen = seen
 
     def _follow(self, connection: Connection) -> "_Seen":

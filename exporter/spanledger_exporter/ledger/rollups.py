@@ -194,11 +194,13 @@ def unreported(usage_status: str, price_status: str) -> bool:
 
 
 def read_totals(connection: Connection) -> dict[Cell, Sums]:
-    """Return what each cell adds up to since the ledger began, the cells in the order in which they came to be."""
+    """Return what each cell adds up to since the ledger began, the cells in the order in which they came to be.
+
+    Cells that corrections have emptied are among them.
+    """
     columns = (*(cells.c[name] for name in DIMENSIONS), *(rollup_totals.c[name] for name in ROLLUP_SUMS))
     rows = connection.execute(select(*columns).join_from(rollup_totals, cells).order_by(cells.c.cell_id))
-    found = {Cell(*row[: len(DIMENSIONS)]): sums_of_row(row[len(DIMENSIONS) :]) for row in rows}
-    return {cell: sums for cell, sums in found.items() if any(sums)}
+    return {Cell(*row[: len(DIMENSIONS)]): sums_of_row(row[len(DIMENSIONS) :]) for row in rows}
 
 
 def sums_of_row(row: Iterable[int]) -> Sums:

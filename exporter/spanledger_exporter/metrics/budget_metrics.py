@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from spanledger_exporter.budgets import spend_counters
 from spanledger_exporter.budgets.budget import MICRO_USD_PER_USD, UNITS
 from spanledger_exporter.budgets.document import group_text
 from spanledger_exporter.budgets.evaluator import Evaluation
@@ -28,7 +29,7 @@ from spanledger_exporter.records import OTHER
 GROUPS_SHOWN_MAX: Final = 100
 STATES_SHOWN_MAX: Final = 2000
 BUDGETS_DECIDED_MAX: Final = 1000
-_SPEND: Final = {unit: f"genai_budget_spend_{unit}" for unit in UNITS}
+_COUNTERS: Final = frozenset(spend_counters.COUNTERS.values())
 _LABELS: Final = ("budget", "group")
 _QUANTILES: Final = (("0.1", "low"), ("0.5", "middle"), ("0.9", "high"))
 
@@ -85,7 +86,9 @@ class BudgetMetrics(Collector):
         self._failures = failures
         self._hold = hold
         self._lock = threading.Lock()
-        self._raised: dict[Key, int] = {key: value for key, value in (marks or {}).items() if key[0] in _SPEND.values()}
+        self._raised: dict[Key, int] = {key: value for key, value in (marks or {}).items() if key[0] in _COUNTERS}
+        self._unkept: dict[Key, int] = {}
+        # Of groups that are not looked at now, too: one that comes back must be where it was.
         self._totals: dict[Key, int] = {}
         self._names = frozenset[str]()
         self._newborn = Newborn[Key](hold_s, clock_s)
@@ -94,22 +97,21 @@ class BudgetMetrics(Collector):
     def on_states(self, states: Sequence[BudgetState]) -> None:
         """Move the counters to where the totals are now; one whose total fell stands still, and goes on from there."""
         ours = {_key(state): state for state in states if not state.stored.budget.private}
-        totals = {key: state.spent_total for key, state in ours.items()}
         names = frozenset(stored.budget.name for stored in self._evaluation().stored)
         with self._lock:
-            fallen = {
-                key: self._raised.get(key, 0) + self._totals[key] - total
-                for key, total in totals.items()
-                if total < self._totals.get(key, 0)
-            }
-            for key in ours.keys() - self._totals.keys():
+            for key, state in ours.items():
+                before = self._totals.get(key)
+                if before is not None and state.spent_total < before:
+                    self._unkept[key] = self._raised[key] = self._raised.get(key, 0) + before - state.spent_total
                 # Else the budget is new and counts what was spent long before, or the group is back in a new period.
-                if key[1][0] in self._names and ours[key].spent == ours[key].spent_total:
+                elif before is None and key[1][0] in self._names and state.spent == state.spent_total:
                     self._newborn.add(key)
-            self._raised |= fallen
-            self._totals, self._names = totals, names
-        if fallen:
-            self._hold(fallen)
+                self._totals[key] = state.spent_total
+            self._totals = {key: total for key, total in self._totals.items() if key[1][0] in names}
+            self._names = names
+        if self._unkept:
+            self._hold(self._unkept)  # what could not be kept is tried again with the next look
+            self._unkept = {}
 
     def collect(self) -> Iterable[Metric]:
         """Return the metrics as the last evaluation found them."""
@@ -133,7 +135,7 @@ class BudgetMetrics(Collector):
             zeros = self._newborn.at_zero()
             values = {key: total + self._raised.get(key, 0) for key, total in self._totals.items()}
             values |= dict.fromkeys(zeros & values.keys(), 0)
-        for unit, name in _SPEND.items():
+        for unit, name in spend_counters.COUNTERS.items():
             family = CounterMetricFamily(
                 name, f"What was spent under budgets in {unit}, over all periods that are counted.", labels=_LABELS
             )
@@ -149,20 +151,22 @@ class EnforcementMetrics(Collector):
     Each budget's decisions are shown as 0 from when it is known: `increase()` would not see the first refusal of one
     that appears with it.
 
-    `names` returns the budgets that there are, as far as they were looked at: what services say of any other is counted
-    as `__other__`, as are budgets beyond the limit. One that is gone is shown no more, and its place is another's.
+    `names` returns the budgets that there are, `None` while nobody has looked: what services say of any other is
+    counted as `__other__`, as are budgets beyond the limit. One that is gone is shown no more, and its place is
+    another's.
     """
 
     def __init__(
         self,
         registry: CollectorRegistry,
-        names: Callable[[], Collection[str]] = frozenset,
+        names: Callable[[], Collection[str] | None] = lambda: None,
         *,
         budgets_max: int = BUDGETS_DECIDED_MAX,
     ) -> None:
         self._names = names
         self._budgets_max = budgets_max
         self._budgets: set[str] = set()
+        self._lock = threading.Lock()
         self._decisions = Counter(
             "genai_budget_decisions",
             "Calls by what services decided under a budget.",
@@ -178,18 +182,22 @@ class EnforcementMetrics(Collector):
 
     def decided(self, decisions: Iterable[Decided]) -> None:
         """Count calls that were admitted, refused or let pass."""
-        for decided in decisions:
-            budget = decided.budget if self._has_room(decided.budget) else OTHER
-            self._show(budget)
-            self._decisions.labels(budget, decided.decision).inc(decided.count)
+        names = self._names()
+        with self._lock:
+            for decided in decisions:
+                budget = decided.budget if self._has_room(decided.budget, names) else OTHER
+                self._show(budget)
+                self._decisions.labels(budget, decided.decision).inc(decided.count)
 
     def collect(self) -> Iterable[Metric]:
         """Return the decisions as they stand now."""
-        if names := self._names():
-            self._forget(self._budgets.difference(names, {OTHER}))
-        for budget in sorted(names):
-            if self._has_room(budget):
-                self._show(budget)
+        names = self._names()
+        with self._lock:
+            if names is not None:
+                self._forget(self._budgets.difference(names, {OTHER}))
+            for budget in sorted(names or ()):
+                if self._has_room(budget, names):
+                    self._show(budget)
         return self._decisions.collect()
 
     def describe(self) -> Iterable[Metric]:
@@ -208,11 +216,10 @@ class EnforcementMetrics(Collector):
             for each in get_args(Decision):
                 self._decisions.labels(budget, each)
 
-    def _has_room(self, budget: str) -> bool:
+    def _has_room(self, budget: str, names: Collection[str] | None) -> bool:
         if budget in self._budgets:
             return True
-        known = self._names()
-        return (not known or budget in known) and len(self._budgets) < self._budgets_max
+        return (names is None or budget in names) and len(self._budgets) < self._budgets_max
 
     def answered(self, answer: str) -> None:
         """Count one request for leases."""
@@ -320,7 +327,7 @@ def _labels(state: BudgetState) -> tuple[str, str]:
 
 
 def _key(state: BudgetState) -> Key:
-    return _SPEND[state.stored.budget.unit], _labels(state)
+    return spend_counters.key_of(state.stored.budget, state.group_key)
 
 
 def _shown(amount: int, unit: str) -> float:

@@ -75,6 +75,8 @@ class Places:
         if values in self._own:
             return values
         with self._lock:
+            if values in self._own:  # by now
+                return values
             if len(self._own) >= self._sets_max:
                 return self.dimensions.folded(values)
             self._own.add(values)

@@ -18,9 +18,10 @@ from spanledger_exporter.dialects import Understood
 from spanledger_exporter.ledger import held_counters
 from spanledger_exporter.ledger.cells import Cell
 from spanledger_exporter.ledger.held_counters import Held, Key, Marks
-from spanledger_exporter.ledger.ledger import Appended, Standing
+from spanledger_exporter.ledger.ledger import Appended
 from spanledger_exporter.ledger.maintenance import TASKS
 from spanledger_exporter.ledger.rollups import Sums
+from spanledger_exporter.ledger.standings import Standing
 from spanledger_exporter.metrics.counted import Counted, OfCounters
 from spanledger_exporter.metrics.dimensions import Places
 from spanledger_exporter.metrics.histograms import CallMetrics
@@ -273,11 +274,6 @@ class LedgerMetrics:
     def falls(self) -> Callable[[Mapping[Cell, Sums]], Marks]:
         """What says how far counters are to be held if cells move by something."""
         return self._spend.falls
-
-    @property
-    def raises(self) -> Callable[[Mapping[Cell, Sums]], Marks]:
-        """What says by how much counters fall if cells move by something."""
-        return self._spend.raises
 
     def catch_up(self, standing: Standing) -> Mapping[Cell, Sums]:
         """Move the spend to where the ledger's totals are, and return by how much."""

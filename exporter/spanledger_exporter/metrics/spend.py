@@ -27,9 +27,10 @@ from spanledger_exporter.ledger import held_counters
 from spanledger_exporter.ledger.cells import RETRY, Cell
 from spanledger_exporter.ledger.held_counters import Held, Key, Labels, Marks
 from spanledger_exporter.ledger.rollups import Sums, unreported
-from spanledger_exporter.metrics.dimensions import DEFAULT_DIMENSIONS, Dimensions, Places
+from spanledger_exporter.metrics.dimensions import ALLOWED_DIMENSIONS, DEFAULT_DIMENSIONS, Dimensions, Places
 from spanledger_exporter.metrics.newborn import Newborn
 from spanledger_exporter.money import usd_float
+from spanledger_exporter.records import OTHER
 
 SERIES_MAX: Final = 10_000
 _TOKEN_TYPES = ("input_uncached", "input_cache_read", "input_cache_write", "output_answer", "output_reasoning")
@@ -37,6 +38,7 @@ COST_TYPES: Final = ("input_uncached", "input_cache_read", "input_cache_write", 
 UNKNOWN: Final = "unknown"
 _NOTHING = Sums()
 
+_ALL: Final = Dimensions(ALLOWED_DIMENSIONS)
 # Values that a metric's own labels usually have: as many series has a metric for each set of the dimensions' values.
 _PARTS_MAX: Final = max(len(_TOKEN_TYPES), len(COST_TYPES))
 
@@ -188,9 +190,10 @@ class SpendMetrics(Collector):
             self._move(cell, sums)
         self._lift(held.raised)
         for (name, labels), mark in held.marks.items():
-            # What has no series of its own is summed with others, and its mark says nothing of them.
+            # What has no series of its own is summed with others, and its mark says nothing of them; nor does that of
+            # others which have series of their own now.
             key = self._key(name, labels)
-            if key is not None and key[1] == _values(labels):
+            if key is not None and key[1] == _values(labels) and not self._is_left(*key):
                 self._marks[key] = mark
                 self._values[name].setdefault(key[1], 0)  # also where nothing is left of what was counted
         self._newborn = Newborn[Key](hold_s, clock_s)
@@ -205,11 +208,6 @@ class SpendMetrics(Collector):
         """Return how far counters would be held if cells moved so; nothing is moved."""
         with self._lock:
             return self._named(self._fallen(sums))
-
-    def raises(self, sums: Mapping[Cell, Sums]) -> Marks:
-        """Return by how much counters would fall if cells moved so; nothing is moved."""
-        with self._lock:
-            return self._named({key: -net for key, net in self._net(sums).items() if net < 0})
 
     def follow(self, totals: Mapping[Cell, Sums], raised: Marks) -> tuple[Mapping[Cell, Sums], Marks]:
         """Move to where the ledger's totals are, and by how much counters are raised above them.
@@ -318,7 +316,11 @@ class SpendMetrics(Collector):
         """Raise counters by what the ledger says, which only grows."""
         found: dict[Key, int] = {}
         for (name, labels), value in raised.items():
-            if (key := self._key(name, labels)) is not None:
+            if (metric := _BY_NAME.get(name)) is not None:
+                told = {label: value for label, _, value in (text.partition("=") for text in labels)}
+                place = self._places.fold(tuple(told.get(each, "") for each in self._places.dimensions.names))
+                own = tuple(told.get(each, "") for each in metric.labels)
+                key = (name, self._bounded(name, (*place, *own)))
                 found[key] = found.get(key, 0) + value
         for key, value in found.items():
             self._raised[key] = max(value, self._raised.get(key, 0))
@@ -326,11 +328,7 @@ class SpendMetrics(Collector):
 
     def _named(self, values: Mapping[Key, int]) -> Marks:
         """Return the same with the labels' names, which tell what was kept under other dimensions."""
-        named: dict[Key, int] = {}
-        for (name, labels), value in values.items():
-            names = self._names(_BY_NAME[name])
-            named[name, tuple(f"{label}={of}" for label, of in zip(names, labels, strict=True))] = value
-        return named
+        return {(name, _named(self._names(_BY_NAME[name]), labels)): value for (name, labels), value in values.items()}
 
     def _key(self, name: str, labels: Labels) -> Key | None:
         """Return the series that labels with their names mean; `None` if they are another metric's or dimensions'."""
@@ -340,6 +338,10 @@ class SpendMetrics(Collector):
         values, own = _values(labels), len(self._places.dimensions.names)
         return name, self._bounded(name, (*self._places.fold(values[:own]), *values[own:]))
 
+    def _is_left(self, name: str, labels: Labels) -> bool:
+        """Tell whether a series was of calls that were folded, and none is any more."""
+        return OTHER in labels and labels not in self._values[name]
+
     def _names(self, metric: _Metric) -> Labels:
         return (*self._places.dimensions.names, *metric.labels)
 
@@ -347,9 +349,25 @@ class SpendMetrics(Collector):
         return CounterMetricFamily(metric.name, metric.text, labels=self._names(metric))
 
 
+def raises(sums: Mapping[Cell, Sums]) -> Marks:
+    """Return by how much counters fall if cells move so, told apart by all dimensions that there could be."""
+    net: dict[Key, int] = {}
+    for cell, moved in sums.items():
+        for metric in _METRICS:
+            names = (*ALLOWED_DIMENSIONS, *metric.labels)
+            for labels, value in metric.samples(cell, moved):
+                key = (metric.name, _named(names, (*_ALL.of(cell), *labels)))
+                net[key] = net.get(key, 0) + value
+    return {key: -value for key, value in net.items() if value < 0}
+
+
 def places_of(dimensions: Dimensions, series_max: int) -> Places:
     """Return who has series of its own, if no metric is to have more than so many of its labels' usual values."""
     return Places(dimensions, sets_max=max(1, series_max // _PARTS_MAX))
+
+
+def _named(names: Labels, values: Labels) -> Labels:
+    return tuple(f"{name}={value}" for name, value in zip(names, values, strict=True))
 
 
 def _values(labels: Labels) -> Labels:

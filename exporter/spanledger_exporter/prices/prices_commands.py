@@ -3,7 +3,7 @@
 import argparse
 import contextlib
 import sys
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator
 from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
@@ -20,13 +20,10 @@ from spanledger_exporter.command_line import (
     sentence,
 )  # fmt: skip
 from spanledger_exporter.errors import LedgerError, RejectedError
-from spanledger_exporter.metrics.dimensions import Dimensions
 
 if TYPE_CHECKING:
-    from spanledger_exporter.ledger.ledger import Ledger
     from spanledger_exporter.prices.book_shelf import BookShelf
     from spanledger_exporter.prices.price_book import PriceBook
-    from spanledger_exporter.records import Adjustment
 
 _SHRINKS_SHOWN_MAX = 20
 
@@ -259,30 +256,13 @@ def _reprice(arguments: argparse.Namespace) -> int:
             ledger = Ledger(open_database(config.ledger_url), cells_max=config.cells_max)
             stack.callback(ledger.close)
             ledger.keep_book(repricing.book)
-            adjust = _raising_counters(ledger, Dimensions(config.metrics_dimensions), config.metrics_series_max)
+            adjust = ledger.adjust
         changes = repricing.run(reader.priced(filter_of(arguments), unpriced=not arguments.all), adjust)
     if arguments.json:
         print_json({"dry_run": arguments.dry_run, "models": [price_tables.change_document(each) for each in changes]})
     else:
         price_tables.print_changes(changes, dry_run=arguments.dry_run)
     return 0
-
-
-def _raising_counters(
-    ledger: "Ledger", dimensions: Dimensions, series_max: int
-) -> "Callable[[Sequence[Adjustment]], None]":
-    """Return what adjusts entries, and raises counters by what they would fall."""
-    from prometheus_client import CollectorRegistry
-
-    from spanledger_exporter.metrics.spend import SpendMetrics, places_of
-
-    places = places_of(dimensions, series_max)
-    spend = SpendMetrics(CollectorRegistry(), ledger.totals(), places=places, series_max=series_max)
-
-    def adjust(changes: "Sequence[Adjustment]") -> None:
-        spend.add(ledger.adjust(changes, raises=spend.raises).sums)
-
-    return adjust
 
 
 @contextlib.contextmanager

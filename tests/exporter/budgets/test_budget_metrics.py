@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from sqlalchemy import text
 
 from spanledger_exporter.budgets.evaluator import Evaluator
+from spanledger_exporter.errors import UnavailableError
 from spanledger_exporter.leases.messages import Decided
 from spanledger_exporter.ledger.database import Database, open_database
 from spanledger_exporter.metrics.budget_metrics import BudgetMetrics, EnforcementMetrics, shown_states
@@ -27,7 +28,7 @@ class Shown:
         self.now_ns, self.clock_s = now_ns, 100
         self.held: dict[tuple[str, tuple[str, ...]], int] = {}
         self.evaluator = Evaluator(database, interval_s=15, clock_ns=lambda: self.now_ns)
-        metrics = BudgetMetrics(
+        self.metrics = BudgetMetrics(
             self.registry,
             lambda: self.evaluator.evaluation,
             lambda: self.evaluator.failures,
@@ -36,7 +37,7 @@ class Shown:
             hold_s=hold_s,
             clock_s=lambda: self.clock_s,
         )
-        self.evaluator.listen(metrics.on_states)
+        self.evaluator.listen(self.metrics.on_states)
 
     def look(self) -> None:
         assert self.evaluator.run_once()
@@ -232,6 +233,35 @@ def test_what_was_spent_before_anybody_looked_is_no_rise(database: Database, boo
     assert exporter.of("spend_usd_total") == 10
 
 
+def test_a_raise_that_could_not_be_kept_is_kept_with_the_next_look(database: Database, book: PriceBook) -> None:
+    declare(database, {"name": "company", "limit_usd": 1000}, now_ns=NOW_NS)
+    ledger_of(database, book, [call(book, NOW_NS - HOUR_NS)], now_ns=NOW_NS)
+    exporter = shown(database)
+    kept, failing = exporter.held, [True]
+
+    def hold(marks: Mapping[tuple[str, tuple[str, ...]], int]) -> None:
+        if failing.pop() if failing else False:
+            raise UnavailableError("the ledger is locked")
+        kept.update(marks)
+
+    exporter.metrics._hold = hold
+    for usd in (60, 40, 40):
+        spend(database, usd)
+        exporter.look()
+    assert set(kept.values()) == {20 * 10**6}
+
+
+def test_a_group_that_was_not_looked_at_for_a_while_is_where_it_was(database: Database, book: PriceBook) -> None:
+    declare(database, {"name": "teams", "limit_usd": 1000, "per": ["team"]}, now_ns=NOW_NS)
+    ledger_of(database, book, [call(book, NOW_NS - HOUR_NS, tokens=TEN_USD, team="search")], now_ns=NOW_NS)
+    exporter = shown(database, hold_s=30)
+    exporter.look()
+    states = exporter.evaluator.states
+    exporter.metrics.on_states([])
+    exporter.metrics.on_states(states)
+    assert exporter.of("spend_usd_total", "teams", "team=search") == 10
+
+
 def test_a_group_that_is_back_in_a_new_period_is_not_new(database: Database, book: PriceBook) -> None:
     declare(database, {"name": "teams", "limit_usd": 1000, "per": ["team"], "period": "day"}, now_ns=NOW_NS)
     ledger = ledger_of(database, book, [call(book, NOW_NS - HOUR_NS, tokens=TEN_USD, team="search")], now_ns=NOW_NS)
@@ -306,6 +336,17 @@ def test_decisions_of_a_known_budget_begin_at_zero() -> None:
     assert registry.get_sample_value(*refused) == 0
     metrics.decided([Decided("company", "refused", 3)])
     assert registry.get_sample_value(*refused) == 3
+
+
+def test_where_all_budgets_are_gone_none_is_shown() -> None:
+    registry = CollectorRegistry()
+    known: list[set[str] | None] = [None]
+    metrics = EnforcementMetrics(registry, lambda: known[0])
+    metrics.decided([Decided("company", "refused", 3)])
+    labels = {"budget": "company", "decision": "refused"}
+    assert registry.get_sample_value("genai_budget_decisions_total", labels) == 3
+    known[0] = set()
+    assert registry.get_sample_value("genai_budget_decisions_total", labels) is None
 
 
 def test_a_budget_that_is_gone_gives_its_place_to_another() -> None:

@@ -105,8 +105,8 @@ def test_a_counter_is_raised_where_another_price_would_let_it_fall(ledger: Ledge
     metrics.committed(ledger.append([sent]), 0)
     (entry_id,) = ledger_entry_ids(ledger)
     unpriced = Price("unpriced", None, "no_price", "for a test")
-    ledger.adjust([Adjustment(entry_id, unpriced, book.book_id, "test")], raises=metrics.raises)
-    metrics.catch_up(ledger.standing())
+    ledger.adjust([Adjustment(entry_id, unpriced, book.book_id, "test")])
+    metrics.catch_up(ledger.standings.read())
     assert value(registry, "genai_cost_usd_total") == USAGE_PUSD / 1e12
     assert value(registry, "genai_unpriced_calls_total", reason="no_price") == 1
     restarted, after = held_metrics_of(ledger)
@@ -157,8 +157,8 @@ def test_a_counter_is_held_where_a_second_report_tells_the_parts_of_a_total(
 
 def held_metrics_of(ledger: Ledger) -> tuple[CollectorRegistry, LedgerMetrics]:
     registry = CollectorRegistry()
-    totals, held = ledger.standing()
-    made = LedgerMetrics(registry, totals, lambda: ledger.folded, held=held, hold=ledger.hold_counters)
+    totals, held = ledger.standings.read()
+    made = LedgerMetrics(registry, totals, lambda: ledger.folded, held=held, hold=ledger.standings.hold)
     ledger.hold_by(made.falls)
     return registry, made
 

@@ -8,12 +8,13 @@ from spanledger_exporter.ledger import held_counters
 from spanledger_exporter.ledger.cells import Cell
 from spanledger_exporter.ledger.database import open_database
 from spanledger_exporter.ledger.held_counters import Held, Marks
-from spanledger_exporter.ledger.ledger import Ledger, Standing
+from spanledger_exporter.ledger.ledger import Ledger
 from spanledger_exporter.ledger.rollups import Sums
+from spanledger_exporter.ledger.standings import Standing
 from spanledger_exporter.metrics.counted import OfCounters
 from spanledger_exporter.metrics.dimensions import ALLOWED_DIMENSIONS, Dimensions
 from spanledger_exporter.metrics.metrics import LedgerMetrics
-from spanledger_exporter.metrics.spend import SpendMetrics, places_of
+from spanledger_exporter.metrics.spend import SpendMetrics, places_of, raises
 from spanledger_exporter.prices.price_book import PriceBook
 from spanledger_exporter.records import OTHER, Adjustment, Price
 from tests.exporter.calls import USAGE_PUSD, priced
@@ -134,6 +135,7 @@ def test_the_dimensions_are_those_that_are_configured(names: tuple[str, ...], la
     assert sum(sample.value for sample in family.samples) == 3
 
 
+ALL_LABELS = tuple(f"{name}={getattr(CELL, name)}" for name in ALLOWED_DIMENSIONS)
 LESS = Sums()._replace(cost_pusd=-(10**11))
 
 
@@ -143,7 +145,7 @@ def test_what_was_held_under_other_dimensions_holds_nothing() -> None:
     marks = spend.add({CELL: LESS})
     assert costs(registry) == {(): 1}
     again = CollectorRegistry()
-    SpendMetrics(again, {CELL: ONE.plus(LESS)}, Held(marks, marks), places=places_of(Dimensions(("team",)), 100))
+    SpendMetrics(again, {CELL: ONE.plus(LESS)}, Held(marks, {}), places=places_of(Dimensions(("team",)), 100))
     assert costs(again) == {(): 0.9}
 
 
@@ -169,36 +171,82 @@ def test_marks_of_series_that_are_folded_now_are_not_added_to_the_rest() -> None
 def test_a_counter_that_is_raised_goes_on_while_its_total_is_lower() -> None:
     registry = CollectorRegistry()
     spend = SpendMetrics(registry, {CELL: ONE})
-    raised = spend.raises({CELL: LESS})
+    raised = raises({CELL: LESS})
+    assert raised.keys() == {
+        ("genai_cost_usd", ALL_LABELS),
+        ("genai_cost_by_type_usd", (*ALL_LABELS, "cost_type=unknown")),
+    }
     assert set(raised.values()) == {10**11}
     spend.follow({CELL: ONE.plus(LESS)}, raised)
     assert costs(registry, "model") == {("gpt-5",): 1}
     spend.add({CELL: Sums()._replace(cost_pusd=10**10)})
     assert costs(registry, "model") == {("gpt-5",): 1.01}
     assert spend.above["genai_cost_usd"] == 0.1
-    again = CollectorRegistry()
-    SpendMetrics(again, {CELL: ONE.plus(LESS)}, Held({}, raised))
-    assert costs(again, "model") == {("gpt-5",): 1}
+
+
+@pytest.mark.parametrize("names", [("team",), ("feature", "model"), (), ALLOWED_DIMENSIONS])
+def test_what_is_raised_is_summed_up_by_the_dimensions_that_are_shown(names: tuple[str, ...]) -> None:
+    """Whoever gives calls another price need not know them."""
+    cells = [CELL, CELL._replace(model="o3"), CELL._replace(model="o3", feature="ask")]
+    raised = raises(dict.fromkeys(cells, LESS))
+    before, after = CollectorRegistry(), CollectorRegistry()
+    SpendMetrics(before, dict.fromkeys(cells, ONE), places=places_of(Dimensions(names), 100))
+    totals = dict.fromkeys(cells, ONE.plus(LESS))
+    SpendMetrics(after, totals, Held({}, raised), places=places_of(Dimensions(names), 100))
+    assert costs(after, *names) == pytest.approx(costs(before, *names), rel=1e-12)
+
+
+def test_what_is_raised_of_calls_that_are_folded_raises_the_rest() -> None:
+    cells = [CELL._replace(model=f"model-{number}") for number in range(5)]
+    registry = CollectorRegistry()
+    totals = dict.fromkeys(cells, ONE.plus(LESS))
+    SpendMetrics(registry, totals, Held({}, raises(dict.fromkeys(cells, LESS))), series_max=10)
+    assert costs(registry, "model") == {("model-0",): 1, ("model-1",): 1, (OTHER,): 3}
+
+
+def test_the_mark_of_what_was_folded_holds_nothing_where_nothing_is_folded_any_more() -> None:
+    cells = [CELL._replace(model=f"model-{number}") for number in range(5)]
+    held = SpendMetrics(CollectorRegistry(), dict.fromkeys(cells, ONE), series_max=10).add({cells[4]: LESS})
+    assert len(held) > 0
+    registry = CollectorRegistry()
+    spend = SpendMetrics(registry, {**dict.fromkeys(cells, ONE), cells[4]: ONE.plus(LESS)}, Held(held, {}))
+    assert sum(costs(registry, "model").values()) == 4.9
+    assert spend.above["genai_cost_usd"] == 0
+
+
+def test_the_same_calls_have_series_of_their_own_after_a_start_though_some_are_emptied(
+    ledger: Ledger, book: PriceBook
+) -> None:
+    """Else another would take the place, and what it added to the rest would be missing there."""
+    one_call = {"response_id": "chatcmpl-B1x2y3z4w5v6u7", "outcome": "ok"}
+    ledger.append([priced(book, scope="one", request_model="first", response_model=None, **one_call)])
+    ledger.append([priced(book, request_model="second", response_model=None)])
+    ledger.append([priced(book, request_model="third", response_model=None)])
+    ledger.append([priced(book, scope="other", request_model="first", response_model="first-2026", **one_call)])
+    assert "first" not in {cell.model for cell in ledger.totals()}
+    registry = CollectorRegistry()
+    SpendMetrics(registry, *ledger.standings.read(), series_max=10)
+    assert samples(registry, "genai_calls_total", "model") == {"first": 0, "second": 1, OTHER: 2}
 
 
 def test_what_another_writer_commits_or_corrects_is_followed(ledger: Ledger, ledger_url: str, book: PriceBook) -> None:
     registry = CollectorRegistry()
-    spend = LedgerMetrics(registry, ledger.totals(), lambda: 0, hold=ledger.hold_counters)
+    spend = LedgerMetrics(registry, ledger.totals(), lambda: 0, hold=ledger.standings.hold)
     database = open_database(ledger_url)
     try:
         other = Ledger(database, cells_max=100)
         other.keep_book(book)
         other.append([priced(book)])
-        spend.follow(ledger.standing_of_others())
+        spend.follow(ledger.standings.read_of_others())
         assert sum(costs(registry, "model").values()) == USAGE_PUSD / 1e12
         spend.committed(ledger.append([priced(book), priced(book)]), 0)
         other.append([priced(book)])
         spend.committed(ledger.append([priced(book)]), 0)
-        spend.follow(ledger.standing_of_others())
+        spend.follow(ledger.standings.read_of_others())
         assert sum(costs(registry, "model").values()) == 5 * USAGE_PUSD / 1e12
-        assert ledger.standing_of_others() is None
+        assert ledger.standings.read_of_others() is None
         other.adjust([Adjustment(1, Price("priced", 3 * USAGE_PUSD), book.book_id, "a price that came later")])
-        spend.follow(ledger.standing_of_others())
+        spend.follow(ledger.standings.read_of_others())
         assert sum(costs(registry, "model").values()) == 7 * USAGE_PUSD / 1e12
     finally:
         database.close()
@@ -208,7 +256,7 @@ def test_own_commits_are_no_reason_to_read_the_totals_again(ledger: Ledger, book
     ledger.totals()
     ledger.append([priced(book)])
     ledger.append([priced(book)])
-    assert ledger.standing_of_others() is None
+    assert ledger.standings.read_of_others() is None
 
 
 def samples(registry: CollectorRegistry, name: str, label: str) -> dict[str, float]:
@@ -279,18 +327,18 @@ def test_a_cell_that_another_writer_empties_counts_no_more(ledger: Ledger, ledge
         other.adjust([Adjustment(number, price, book.book_id, "a price that came later") for number in (1, 2)])
     finally:
         database.close()
-    spend.follow(ledger.standing_of_others())
+    spend.follow(ledger.standings.read_of_others())
     assert samples(registry, "genai_calls_total", "model") == {"mystery": 2}
     assert samples(registry, "genai_cost_usd_total", "model") == {"mystery": 2}
 
 
 def test_of_two_exporters_that_hold_a_counter_the_farthest_is_kept(ledger: Ledger) -> None:
     series = ("genai_cost_usd", ("model=gpt-5",))
-    ledger.hold_counters({series: 100 * 10**12})
-    ledger.hold_counters({series: 99 * 10**12})
-    assert ledger.held_counters().marks == {series: 100 * 10**12}
-    ledger.hold_counters({series: 101 * 10**12})
-    assert ledger.held_counters().marks == {series: 101 * 10**12}
+    ledger.standings.hold({series: 100 * 10**12})
+    ledger.standings.hold({series: 99 * 10**12})
+    assert ledger.standings.held().marks == {series: 100 * 10**12}
+    ledger.standings.hold({series: 101 * 10**12})
+    assert ledger.standings.held().marks == {series: 101 * 10**12}
 
 
 def test_a_hold_that_could_not_be_kept_is_kept_with_the_next_commit() -> None:
@@ -308,3 +356,21 @@ def test_a_hold_that_could_not_be_kept_is_kept_with_the_next_commit() -> None:
     spend.follow(None)
     spend.follow(None)
     assert [set(marks.values()) for marks in kept] == [{10**12}]
+
+
+def test_marks_of_labels_that_no_index_takes_are_kept(ledger: Ledger) -> None:
+    labels = tuple(f"team={chr(0x4E00 + number) * 200}" for number in range(9))
+    keys = [("genai_cost_usd", (*labels, f"model={number}")) for number in range(3)]
+    ledger.standings.hold(dict.fromkeys(keys, 7))
+    ledger.standings.hold({keys[0]: 9, keys[1]: 5})
+    assert ledger.standings.held().marks == {keys[0]: 9, keys[1]: 7, keys[2]: 7}
+
+
+def test_metrics_that_fail_keep_no_commit_from_being_made(ledger: Ledger, book: PriceBook) -> None:
+    def falls(_moved: object) -> Marks:
+        raise ZeroDivisionError
+
+    ledger.hold_by(falls)
+    one_call = {"response_id": "chatcmpl-B1x2y3z4w5v6u7", "outcome": "ok"}
+    ledger.append([priced(book, scope="one", **one_call)])
+    assert ledger.append([priced(book, scope="other", **one_call)]).folded == 1

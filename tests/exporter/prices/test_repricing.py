@@ -1,16 +1,19 @@
 """Entries without a price are priced later, each with a trace; and the provider's own figures are held beside ours."""
 
 import json
+import time
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
 
-from spanledger_exporter.ledger.database import open_database
+from spanledger_exporter.budgets.evaluator import Evaluator
+from spanledger_exporter.ledger.database import Database, open_database
 from spanledger_exporter.ledger.filters import Filter
 from spanledger_exporter.ledger.ledger import Ledger
 from spanledger_exporter.ledger.reader import Reader
+from spanledger_exporter.metrics.budget_metrics import BudgetMetrics
 from spanledger_exporter.metrics.dimensions import DEFAULT_DIMENSIONS, Dimensions
 from spanledger_exporter.metrics.spend import SpendMetrics, places_of
 from spanledger_exporter.money import usd_text
@@ -19,6 +22,7 @@ from spanledger_exporter.prices.pricer import Pricer
 from spanledger_exporter.prices.provider_costs import Comparison, compared
 from spanledger_exporter.prices.repricing import ModelChange, Repricing
 from spanledger_exporter.records import Usage
+from tests.exporter.budgets.budgets import declare
 from tests.exporter.calls import USAGE_PUSD, priced
 from tests.exporter.test_commands import ran, run
 
@@ -134,24 +138,63 @@ def test_all_entries_are_priced_again_only_where_asked_and_explained_by_the_new_
     assert (explained["agrees"], explained["price"]["match"]) == (True, "override:half,response:rule")
 
 
-def test_counters_do_not_fall_at_the_next_start_where_a_new_price_is_lower(filled: str, prices: str) -> None:
-    before = counters(filled)
-    reprice(filled, prices, "--all", "--model", "gpt-*")
-    after = counters(filled)
-    assert total(filled)[0] == USAGE_PUSD // 2
-    assert all(after[series] >= value for series, value in before.items())
-
-
-def test_counters_by_other_dimensions_do_not_fall_either(
-    filled: str, prices: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("dimensions", [DEFAULT_DIMENSIONS, Dimensions(("feature", "model")), Dimensions(())])
+def test_counters_are_where_they_were_at_the_next_start_where_a_new_price_is_lower(
+    filled: str, prices: str, dimensions: Dimensions
 ) -> None:
-    by_feature = Dimensions(("feature", "model"))
-    monkeypatch.setenv("SPANLEDGER_METRICS_DIMENSIONS", "feature model")
-    before = counters(filled, by_feature)
+    """Whatever the exporter's dimensions are: whoever gives another price need not have its settings."""
+    before = counters(filled, dimensions)
     reprice(filled, prices, "--all", "--model", "gpt-*")
-    after = counters(filled, by_feature)
+    after = counters(filled, dimensions)
     assert total(filled)[0] == USAGE_PUSD // 2
-    assert all(after[series] >= value for series, value in before.items())
+    assert after == pytest.approx(before, rel=1e-12)
+
+
+def test_counters_of_budgets_are_where_they_were_as_well(ledger_url: str, prices: str, book: PriceBook) -> None:
+    """No exporter runs that would see them fall."""
+    now_ns = time.time_ns()
+    database = open_database(ledger_url)
+    declare(
+        database,
+        {"name": "company", "limit_usd": 10},
+        {"name": "teams", "limit_usd": 10, "per": ["team"]},
+        {"name": "calls", "limit_calls": 10},
+        now_ns=now_ns,
+    )
+    ledger = Ledger(database, cells_max=100)
+    ledger.keep_book(book)
+    ledger.append([priced(book, start_ns=now_ns, end_ns=now_ns, team="search") for _ in range(3)])
+    before = budget_counters(database)
+    reprice(ledger_url, prices, "--all")
+    assert total(ledger_url)[0] == 3 * USAGE_PUSD // 2
+    after = budget_counters(database)
+    ledger.append([priced(book, start_ns=now_ns, end_ns=now_ns, team="search")])
+    later = budget_counters(database)
+    ledger.close()
+    assert len(before) == 3
+    assert after == pytest.approx(before, abs=2e-6)
+    assert all(after[key] >= value for key, value in before.items())
+    assert all(later[key] > value for key, value in after.items())
+
+
+def budget_counters(database: Database) -> dict[str, float]:
+    """What an exporter that starts now shows."""
+    registry = CollectorRegistry()
+    evaluator = Evaluator(database, interval_s=15)
+    metrics = BudgetMetrics(
+        registry,
+        lambda: evaluator.evaluation,
+        lambda: 0,
+        marks=Ledger(database, cells_max=100).standings.held().marks,
+    )
+    evaluator.listen(metrics.on_states)
+    assert evaluator.run_once()
+    return {
+        str((sample.name, sample.labels)): sample.value
+        for family in registry.collect()
+        for sample in family.samples
+        if sample.name.startswith("genai_budget_spend_")
+    }
 
 
 def counters(url: str, dimensions: Dimensions = DEFAULT_DIMENSIONS) -> dict[str, float]:
@@ -159,7 +202,7 @@ def counters(url: str, dimensions: Dimensions = DEFAULT_DIMENSIONS) -> dict[str,
     database = open_database(url)
     ledger = Ledger(database, cells_max=100)
     registry = CollectorRegistry()
-    SpendMetrics(registry, *ledger.standing(), places=places_of(dimensions, 1000))
+    SpendMetrics(registry, *ledger.standings.read(), places=places_of(dimensions, 1000))
     database.close()
     return {
         str((sample.name, sample.labels)): sample.value for family in registry.collect() for sample in family.samples

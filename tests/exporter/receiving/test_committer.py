@@ -35,7 +35,7 @@ def test_a_commit_of_which_the_answer_was_lost_is_found_at_the_next(database: Da
         ledger,
         rows_max=100,
         on_commit=spend.committed,
-        on_doubt=lambda: doubts.append(sum(moved.calls for moved in spend.catch_up(ledger.standing()).values())),
+        on_doubt=lambda: doubts.append(sum(moved.calls for moved in spend.catch_up(ledger.standings.read()).values())),
     )
     lost, next_ = priced(book), priced(book)
     with pytest.raises(UnavailableError):
