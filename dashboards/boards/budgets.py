@@ -19,12 +19,13 @@ from dashboards.boards.panels import (
     number,
     states,
 )
-from dashboards.boards.queries import RANGE, RATE, highest, lowest, or_none, selector
+from dashboards.boards.queries import RANGE, RATE, at_their_limit, budgets, highest, lowest, or_none, selector
 from dashboards.boards.targets import Prom
 
 _KEYS = ("budget", "group")
 _BY = "budget, group"
-_NONE = "no budget"
+_NONE, _NONE_SHOWN = "no budget", "none shown"
+"""Of a budget per user, session or key no group has a name here: there may be budgets, and nothing to show of them."""
 _NAMED = selector("budget")
 _TIME = "dateTimeFromNow"
 
@@ -81,44 +82,50 @@ def _run_out() -> str:
     return lowest(metric, _BY, f"{_NAMED} and on (job, instance, {_BY}) {ends}")
 
 
+def _unpriced() -> str:
+    """Return how many calls have no price, of budgets in USD: in others it does not matter."""
+    return f"{_gauge('genai_budget_unpriced_calls')} and {_gauge('genai_budget_limit_usd')}"
+
+
 def _detail() -> list[DashboardLink]:
     return [links.ledger("budget")]
 
 
 def _now() -> list[Panel]:
-    used, likely = (
-        _gauge("genai_budget_used_ratio"),
-        highest("genai_budget_forecast_ratio", _BY, selector("budget", extra='quantile="0.5"')),
-    )
+    likely = highest("genai_budget_forecast_ratio", "budget", selector("budget", extra='quantile="0.5"'))
     decided = "genai_budget_decisions_total" + selector("budget", extra='decision=~"refused|closed"')
     refused = f"sum(increase({decided}[{RANGE}]))"
     evaluated = "max(spanledger_budget_last_evaluation_timestamp_seconds)"
     return [
         number(
             "Budgets",
-            "Budgets, and groups of budgets, that are shown.",
+            "Budgets that are shown; one that has groups is one.",
             COUNT,
-            Prom(f"count({used})", instant=True),
+            Prom(f"count({budgets('budget')})", instant=True),
             links=[links.board("ledger", "Ledger")],
             nothing=_NONE,
         ),
         number(
             "At their limit",
-            "Those that have used all of their limit or more.",
+            "Budgets that have used all of their limit or more, or of which a group has. Of one per user, session or "
+            "key it is known where 100 is one of its thresholds.",
             COUNT,
-            Prom(f"count({used} >= 1) or 0 * count({used})", instant=True),
+            Prom(at_their_limit("budget"), instant=True),
             links=[links.board("ledger", "Ledger")],
             steps=colors.NONE_IS_WELL,
             nothing=_NONE,
+            words={"-1": "not known"},
         ),
         number(
             "Likely to exceed it",
-            "Those whose forecast for the end of the period is above the limit, at even odds.",
+            "Budgets whose forecast for the end of the period is above the limit, at even odds, or of which a group's "
+            "is. Of one per user, session or key there is no forecast here.",
             COUNT,
-            Prom(f"count({likely} > 1) or 0 * count({used})", instant=True),
+            Prom(f"sum({likely} > bool 1) or -1 * max({budgets('budget')})", instant=True),
             links=[links.board("ledger", "Ledger")],
             steps=colors.NONE_IS_WELL,
             nothing=_NONE,
+            words={"-1": "no forecast"},
         ),
         number(
             "Refused calls",
@@ -131,13 +138,14 @@ def _now() -> list[Panel]:
         ),
         number(
             "Cost unknown",
-            "Calls of the periods that run whose price is not known: their cost is in no budget in USD. A call counts "
-            "once for each budget and group that holds it.",
+            "Calls under budgets in USD, of the periods that run, whose price is not known: their cost is not in what "
+            "was spent, unless they count at a default rate. A call counts once for each budget and group that holds "
+            "it; of budgets per user, session or key none does.",
             COUNT,
-            Prom(f"sum({_gauge('genai_budget_unpriced_calls')})", instant=True),
+            Prom(f"sum({_unpriced()})", instant=True),
             links=[links.board("quality", "Data quality", service="$__all")],
             steps=colors.NONE_IS_WELL,
-            nothing=_NONE,
+            nothing="none in USD",
         ),
         number(
             "Evaluated",
@@ -160,7 +168,7 @@ def _progress() -> Panel:
         links=_detail(),
         steps=colors.USED,
         high=1,
-        nothing=_NONE,
+        nothing=_NONE_SHOWN,
         height=10,
     )
 
@@ -197,7 +205,7 @@ def _standing() -> Panel:
         ),
         "period ends": (f"1000 * {_gauge('genai_budget_period_end_timestamp_seconds')}", Column(unit=_TIME)),
         "cost unknown": (
-            _gauge("genai_budget_unpriced_calls"),
+            _unpriced(),
             Column(unit=WHOLE, decimals=0, steps=colors.NONE_IS_WELL),
         ),
         "anomaly": (_gauge("genai_budget_anomaly_score"), Column(unit=COUNT, decimals=2)),
@@ -205,11 +213,12 @@ def _standing() -> Panel:
     return grid(
         "How they stand",
         "Forecasts are for the end of the period: one in ten ends below the low one, nine in ten below the "
-        "high one. A budget that does not run out before the period ends has no time for that.",
+        "high one. A budget that does not run out before the period ends has no time for that, and one in tokens or "
+        "calls does not heed whether the cost of calls is known.",
         ("budget", "group", "mode"),
         columns,
         links=[links.ledger("budget", column=True)],
-        nothing=_NONE,
+        nothing=_NONE_SHOWN,
         sort="used",
     )
 
@@ -228,7 +237,7 @@ def _amounts(unit: str, shown: str) -> Panel:
         columns,
         links=[links.ledger("budget", column=True)],
         width=8,
-        nothing=_NONE,
+        nothing=_NONE_SHOWN,
         sort="spent",
     )
 
@@ -241,7 +250,7 @@ def _used() -> Panel:
         Prom(_gauge("genai_budget_used_ratio"), "{{budget}} {{group}}"),
         links=_detail(),
         steps=colors.USED,
-        nothing=_NONE,
+        nothing=_NONE_SHOWN,
     )
 
 
@@ -254,7 +263,7 @@ def _burn() -> Panel:
         "none",
         Prom(expr, "{{budget}} {{group}}"),
         links=_detail(),
-        nothing="no rules, or no budget",
+        nothing="no rules, or none shown",
     )
 
 
@@ -280,7 +289,7 @@ def _pace(unit: str, shown: str) -> Panel:
         shown,
         Prom(f"3600 * max by ({_BY}) ({rate})", "{{budget}} {{group}}"),
         links=_detail(),
-        nothing=_NONE,
+        nothing=_NONE_SHOWN,
         width=8,
     )
 
@@ -331,7 +340,7 @@ def _leased() -> Panel:
         RATIO,
         Prom(_gauge("genai_budget_unaccounted_ratio"), "{{budget}} {{group}}"),
         links=_detail(),
-        nothing=_NONE,
+        nothing=_NONE_SHOWN,
     )
 
 

@@ -9,6 +9,7 @@ from dashboards.boards.panels import COUNT, PER_SECOND, RATIO, SECONDS, USD, Row
 from dashboards.boards.queries import (
     ALERTS,
     RANGE,
+    at_their_limit,
     highest,
     hourly,
     now,
@@ -70,13 +71,14 @@ def _money() -> list[Panel]:
         ),
         number(
             "Budgets at their limit",
-            "Budgets, or groups of one, that have used all of their limit or more. All budgets, "
-            "whatever is chosen above.",
+            "Budgets that have used all of their limit or more, or of which a group has. All budgets, whatever is "
+            "chosen above; of one per user, session or key it is known where 100 is one of its thresholds.",
             COUNT,
-            Prom(_count_over(1), instant=True),
+            Prom(at_their_limit(), instant=True),
             links=[links.board("budgets", "Budgets", budget="$__all")],
             steps=colors.NONE_IS_WELL,
             nothing="no budget",
+            words={"-1": "not known"},
         ),
         number(
             "Alerts that fire",
@@ -87,11 +89,6 @@ def _money() -> list[Panel]:
             steps=colors.NONE_IS_WELL,
         ),
     ]
-
-
-def _count_over(part: float) -> str:
-    used = highest("genai_budget_used_ratio", "budget, group")
-    return f"count({used} >= {part}) or 0 * count({used})"
 
 
 def _calls() -> list[Panel]:
@@ -227,13 +224,13 @@ def _budgets() -> Panel:
     return bars(
         "Budgets, the most used",
         "Share of the limit that is spent in the period, of the ten that are closest to it. All "
-        "budgets, whatever is chosen above.",
+        "budgets, whatever is chosen above; of those per user, session or key no group has a name here.",
         RATIO,
         Prom(f"topk(10, {used})", "{{budget}} {{group}}", instant=True),
         links=[links.board("budgets", "Budgets", budget=links.field("budget")), links.ledger("budget")],
         steps=colors.USED,
         high=1,
-        nothing="no budget",
+        nothing="none shown",
     )
 
 

@@ -11,6 +11,7 @@ DIMENSIONS: Final = ("service", "environment", "team", "project", "provider", "m
 RATE: Final = "$__rate_interval"
 RANGE: Final = "$__range"
 ALERTS: Final = "Spanledger.*|GenAI.*"
+_ALL_USED: Final = 'at_least="100"'
 
 
 def selector(*names: str, extra: str = "") -> str:
@@ -107,3 +108,18 @@ def highest(metric: str, by: str, matchers: str = "") -> str:
 def lowest(metric: str, by: str, matchers: str = "") -> str:
     """Return a gauge that all replicas read from the ledger, and of which one that is behind shows more."""
     return f"min by ({by}) ({metric}{matchers})"
+
+
+def budgets(*names: str) -> str:
+    """Return 1 for each budget, also where none of its groups has a series: those of users, sessions and keys."""
+    return f"max by (budget) (genai_budget_mode_info{selector(*names)})"
+
+
+def at_their_limit(*names: str) -> str:
+    """Return how many budgets have used their limit, or have a group that did; -1 where that is not known of any.
+
+    Of a budget per user, session or key it is known where 100 is one of its thresholds, as it is unless they are given.
+    """
+    groups = f"max by (budget) (genai_budget_groups{selector(*names, extra=_ALL_USED)}) > bool 0"
+    used = f"max by (budget) (genai_budget_used_ratio{selector(*names)}) >= bool 1"
+    return f"sum({groups} or {used}) or -1 * max({budgets(*names)})"

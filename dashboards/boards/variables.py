@@ -23,7 +23,7 @@ _LABELS: Final = {
     "project": ("Project", 'genai_calls_total{service=~"$service",team=~"$team"}'),
     "provider": ("Provider", 'genai_calls_total{service=~"$service"}'),
     "model": ("Model", 'genai_calls_total{service=~"$service",provider=~"$provider"}'),
-    "budget": ("Budget", "genai_budget_used_ratio"),
+    "budget": ("Budget", "genai_budget_mode_info"),
     "instance": ("Replica", "spanledger_build_info"),
 }
 

@@ -99,6 +99,16 @@ def test_a_figure_of_now_is_the_ledgers(stage: Stage, stat: Stat) -> None:
     assert shown(stage, *stat, stage.live) == stage.select(OF_NOW[stat])[0]["value"] > 0
 
 
+def test_a_budget_whose_groups_have_no_names_is_counted(stage: Stage) -> None:
+    """It can be chosen, and then it is the one that is shown: at its limit for the users that are at theirs."""
+    dashboard, users = boards.load("spanledger-budgets"), {"budget": ["users"]}
+    (variable,) = (each for each in asking.variables(dashboard) if each["name"] == "budget")
+    offered = asking.values(stage.prometheus, variable, dashboard, stage.live)
+    assert offered == [row["budget"] for row in stage.select("SELECT DISTINCT budget FROM budget_spend ORDER BY 1")]
+    titles = ("Budgets", "At their limit", "Likely to exceed it")
+    assert [shown(stage, "budgets", title, stage.live, users) for title in titles] == [1, 1, -1]
+
+
 def test_a_time_is_set_against_the_one_before(stage: Stage) -> None:
     window = stage.past(24 * HOUR_S)
     before = Window(window.from_s - 24 * HOUR_S, window.from_s, window.scrape_s)

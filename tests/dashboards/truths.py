@@ -50,19 +50,21 @@ OF_A_TIME: Final[dict[Stat, Figure]] = {
     ("quality", "Usage unknown"): Figure(UNKNOWN_USAGE, CALLS),
 }
 
-# The newest period of each budget; of one that is per user no group is shown.
+# The newest period of each budget.
 _PERIODS: Final = (
-    "FROM budget_spend AS shown WHERE budget <> 'users' AND period_start_s = "
+    "FROM budget_spend AS shown WHERE period_start_s = "
     "(SELECT max(period_start_s) FROM budget_spend AS other WHERE other.budget = shown.budget)"
 )
 _USD: Final = "cost_micro_usd + cost_rest_pusd / 1000000"
 _SPENT: Final = f"CASE unit WHEN 'usd' THEN {_USD} WHEN 'tokens' THEN tokens ELSE calls END"
-_AT_THEIR_LIMIT: Final = f"SELECT count(*) FILTER (WHERE {_SPENT} >= limit_amount) AS value {_PERIODS}"
+_AT_THEIR_LIMIT: Final = f"SELECT count(DISTINCT budget) FILTER (WHERE {_SPENT} >= limit_amount) AS value {_PERIODS}"
+# Of one that is per user nothing is shown by group.
+_SHOWN_IN_USD: Final = "unit = 'usd' AND budget <> 'users'"
 OF_NOW: Final[dict[Stat, str]] = {
     ("overview", "Budgets at their limit"): _AT_THEIR_LIMIT,
     ("budgets", "At their limit"): _AT_THEIR_LIMIT,
-    ("budgets", "Budgets"): f"SELECT count(*) AS value {_PERIODS}",
-    ("budgets", "Cost unknown"): f"SELECT sum(unpriced_calls) AS value {_PERIODS}",
+    ("budgets", "Budgets"): "SELECT count(DISTINCT budget) AS value FROM budget_spend",
+    ("budgets", "Cost unknown"): f"SELECT sum(unpriced_calls) AS value {_PERIODS} AND {_SHOWN_IN_USD}",
 }
 
 IN_TESTS_OF_THEIR_OWN: Final[dict[Stat, str]] = {
