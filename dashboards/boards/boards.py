@@ -15,7 +15,7 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard as models
 
 from dashboards.boards import colors
-from dashboards.boards.links import PREFIX, with_choices
+from dashboards.boards.links import PREFIX, with_choices, with_panel
 from dashboards.boards.panels import Row
 from dashboards.boards.queries import ALERTS
 from dashboards.boards.variables import PROMETHEUS
@@ -49,18 +49,27 @@ class Board:
 def texts_of(boards: Sequence[Board]) -> dict[str, str]:
     """Return dashboards that lead to one another as the texts of their files, by their uids."""
     variables = {board.uid: [variable.name for variable in board.variables] for board in boards}
-    return {board.uid: _text_of(board, variables) for board in boards}
+    built = {board.uid: _built(board) for board in boards}
+    panels = {uid: _numbers(dashboard) for uid, dashboard in built.items()}
+    return {uid: _text_of(dashboard, variables, panels) for uid, dashboard in built.items()}
 
 
-def _text_of(board: Board, variables: Mapping[str, Sequence[str]]) -> str:
-    document = cast("dict[str, Any]", json.loads(json.dumps(_built(board), cls=JSONEncoder)))  # Any: JSON
+def _numbers(dashboard: models.Dashboard) -> dict[str, int]:
+    return {panel.title or "": panel.id_val or 0 for panel in dashboard.panels or []}
+
+
+def _text_of(
+    dashboard: models.Dashboard, variables: Mapping[str, Sequence[str]], panels: Mapping[str, Mapping[str, int]]
+) -> str:
+    document = cast("dict[str, Any]", json.loads(json.dumps(dashboard, cls=JSONEncoder)))  # Any: JSON
     for variable in document["templating"]["list"]:
         for name in _OF_INTERVALS:
             variable.pop(name, None)
     for panel in document["panels"]:
         panel.get("options", {}).pop("footer", None)
         for link in _links(panel.get("fieldConfig", {})):
-            link["url"] = with_choices(link["url"], variables[board.uid], variables)
+            url = with_choices(with_panel(link["url"], panels), variables[document["uid"]], variables)
+            link["url"] = url
     return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 

@@ -88,7 +88,7 @@ def _unpriced() -> str:
 
 
 def _detail() -> list[DashboardLink]:
-    return [links.ledger("budget")]
+    return [links.periods(links.field("budget"))]
 
 
 def _now() -> list[Panel]:
@@ -102,7 +102,7 @@ def _now() -> list[Panel]:
             "Budgets that are shown; one that has groups is one.",
             COUNT,
             Prom(f"count({budgets('budget')})", instant=True),
-            links=[links.board("ledger", "Ledger")],
+            links=[links.periods()],
             nothing=_NONE,
         ),
         number(
@@ -111,7 +111,7 @@ def _now() -> list[Panel]:
             "key it is known where 100 is one of its thresholds.",
             COUNT,
             Prom(at_their_limit("budget"), instant=True),
-            links=[links.board("ledger", "Ledger")],
+            links=[links.periods()],
             steps=colors.NONE_IS_WELL,
             nothing=_NONE,
             words={"-1": "not known"},
@@ -122,7 +122,7 @@ def _now() -> list[Panel]:
             "is. Of one per user, session or key there is no forecast here.",
             COUNT,
             Prom(f"sum({likely} > bool 1) or -1 * max({budgets('budget')})", instant=True),
-            links=[links.board("ledger", "Ledger")],
+            links=[links.periods()],
             steps=colors.NONE_IS_WELL,
             nothing=_NONE,
             words={"-1": "no forecast"},
@@ -217,7 +217,7 @@ def _standing() -> Panel:
         "calls does not heed whether the cost of calls is known.",
         ("budget", "group", "mode"),
         columns,
-        links=[links.ledger("budget", column=True)],
+        links=[links.periods(links.cell("budget"))],
         nothing=_NONE_SHOWN,
         sort="used",
     )
@@ -235,7 +235,7 @@ def _amounts(unit: str, shown: str) -> Panel:
         "again; and what is neither, which is negative where too much was spent.",
         _KEYS,
         columns,
-        links=[links.ledger("budget", column=True)],
+        links=[links.periods(links.cell("budget"))],
         width=8,
         nothing=_NONE_SHOWN,
         sort="spent",

@@ -38,7 +38,7 @@ def board() -> Board:
         description="Whether what is sent is taken, how long commits and scrapes take, and what goes on beside them.",
         variables=[variables.datasource(), variables.tempo(), variables.label("instance")],
         since="now-6h",
-        rows=[
+        rows=_with_their_queries(
             Row("Now", _now()),
             Row("Way in", [_requests(), _spans(), _waiting(), _queue()]),
             Row("Commits", [_commits(), _rows(), _since_commit(), _scrapes()]),
@@ -59,12 +59,22 @@ def board() -> Board:
             ),
             Row("Collector", collector.panels(_here())),
             Row("Replicas", [_replicas()]),
-        ],
+        ),
     )
 
 
+def _with_their_queries(*rows: Row) -> list[Row]:
+    """Let each panel lead to its own queries, too: behind what an exporter says of itself are no calls."""
+    for panel in (panel for row in rows for panel in row.panels):
+        fields = panel.field_config and panel.field_config.defaults
+        assert fields
+        assert fields.links
+        fields.links = [links.asked(panel), *fields.links]
+    return list(rows)
+
+
 def _here() -> list[DashboardLink]:
-    return [links.link("Explore", "/explore"), links.board("quality", "Data quality", service="$__all")]
+    return [links.board("quality", "Data quality", service="$__all")]
 
 
 def _now() -> list[Panel]:

@@ -83,7 +83,12 @@ def board() -> Board:
             variables.postgresql(),
             variables.tempo(),
             *choices,
-            variables.column("budget", "Budget", "SELECT DISTINCT budget FROM budget_spend ORDER BY 1"),
+            variables.column(
+                "budget",
+                "Budget",
+                "SELECT DISTINCT budget FROM budget_spend ORDER BY 1",
+                f"for {links.PERIODS} alone; no view says which calls a budget holds",
+            ),
             variables.text("user", "User", "a user's id; empty for all"),
             variables.text("session", "Session", "a session's id; empty for all"),
         ],
@@ -306,7 +311,7 @@ def _budgets() -> Panel:
         "leased": _TOKENS,
     }
     return rows(
-        "Periods of budgets",
+        links.PERIODS,
         "What each budget and group has spent in each period, the newest first, whatever time is shown. A group is "
         "told by its values, in the order of what the budget is per. Limit and spend are in the budget's unit.",
         Sql(sql),

@@ -1,23 +1,29 @@
 """Where a panel leads: to the traces of what it shows in Tempo, to the entries in the ledger, to another dashboard.
 
 A link keeps the time that is shown and, to another dashboard, what is chosen of all variables that it has, too. Values
-go through `percentencode`, for a model may be called `a&b`. Those of a variable that may be several go to TraceQL as
+go through `percentencode`, for a model may be called `a&b`. Those of a variable that may be several go to Explore as
 `pipe` joins them: what `regex` would write has backslashes, which end the JSON of the address.
 
-Source: grafana.com/docs/grafana v13.2, "Configure data links", "Variable syntax"; Explore's address, schemaVersion 1.
+What a budget holds no view says, so that of budgets only their periods can be asked in the ledger, not their calls.
+
+Source: grafana.com/docs/grafana v13.2, "Configure data links", "Variable syntax"; Explore's address, schemaVersion 1; a
+dashboard's with `viewPanel`, which shows one panel alone.
 """
 
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, cast
 from urllib.parse import quote
 
-from grafana_foundation_sdk.models.dashboard import DashboardLink, DashboardLinkType
+from grafana_foundation_sdk.models.dashboard import DashboardLink, DashboardLinkType, Panel
+from grafana_foundation_sdk.models.prometheus import Dataquery
 
 PREFIX: Final = "spanledger-"
+PERIODS: Final = "Periods of budgets"
 TIME: Final = "from=${__from}&to=${__to}"
 _TO_A_BOARD: Final = re.compile(r"/d/([\w-]+)\?")
+_ONE_PANEL: Final = re.compile(r"&viewPanel=([^&]+)$")
 _GIVEN: Final = re.compile(r"&var-(\w+)=")
 _ATTRIBUTES: Final[Mapping[str, tuple[str, ...]]] = {
     "service": ("resource.service.name",),
@@ -49,12 +55,12 @@ def traces(
     conditions = ["span.gen_ai.operation.name != nil", *(["status = error"] if failed else [])]
     conditions += [_any(name, f'= "{cell(name) if column else field(name)}"') for name in labels]
     conditions += [_any(name, f'=~ "${{{name}:pipe}}"') for name in variables if name not in labels]
-    return link("Traces in Tempo", _explore("{ " + " && ".join(conditions) + " }"))
+    return link("Traces in Tempo", _in_tempo("{ " + " && ".join(conditions) + " }"))
 
 
 def trace(column: str) -> DashboardLink:
     """Lead to one trace, by its id in a column."""
-    return link("Trace in Tempo", _explore(cell(column)))
+    return link("Trace in Tempo", _in_tempo(cell(column)))
 
 
 def board(name: str, title: str, **variables: str) -> DashboardLink:
@@ -84,6 +90,37 @@ def ledger(*labels: str, column: bool = False) -> DashboardLink:
     return board("ledger", "Entries in the ledger", **said)
 
 
+def periods(budget: str = "") -> DashboardLink:
+    """Lead to what the periods of a budget came to in the ledger, else to those of the budgets that are chosen."""
+    said = {"budget": budget} if budget else {}
+    led = board("ledger", "Periods of the budget" if budget else "Periods of budgets", **said)
+    led.url = f"{led.url}&viewPanel={PERIODS}"
+    return led
+
+
+def with_panel(url: str, panels: Mapping[str, Mapping[str, int]]) -> str:
+    """Return the address of a link with the number of the one panel that it names by its title.
+
+    `panels` has the numbers of each dashboard, by its uid.
+    """
+    board_of, named = _TO_A_BOARD.match(url), _ONE_PANEL.search(url)
+    if board_of is None or named is None:
+        return url
+    return f"{url[: named.start()]}&viewPanel=panel-{panels[board_of[1]][named[1]]}"
+
+
+def asked(panel: Panel) -> DashboardLink:
+    """Lead to the queries of a panel, which ask Prometheus, in Explore."""
+    targets = cast("Sequence[Dataquery]", panel.targets)
+    queries = [{"expr": _chosen(query.expr), "instant": query.instant, "range": query.range_val} for query in targets]
+    return link("Queries in Explore", _explore("prometheus", "${datasource}", queries))
+
+
+def _chosen(expr: str) -> str:
+    """Return a query with what is chosen of variables; the intervals that Grafana has, Explore has, too."""
+    return re.sub(r"\$(?!__)(\w+)", r"${\1:pipe}", expr)
+
+
 def link(title: str, url: str) -> DashboardLink:
     """Return a link of a panel's data."""
     return DashboardLink(title=title, type_val=DashboardLinkType.LINK, url=url, target_blank=False, tags=[])
@@ -94,12 +131,17 @@ def _any(name: str, condition: str) -> str:
     return conditions[0] if len(conditions) == 1 else "(" + " || ".join(conditions) + ")"
 
 
-def _explore(query: str) -> str:
-    """Return the address of Explore with a query of TraceQL; what Grafana fills in is left as it is."""
-    source = {"type": "tempo", "uid": "${tempo}"}
+def _in_tempo(query: str) -> str:
+    """Return the address of Explore with a query of TraceQL."""
+    return _explore("tempo", "${tempo}", [{"queryType": "traceql", "limit": 20, "query": query}])
+
+
+def _explore(kind: str, uid: str, queries: Sequence[Mapping[str, object]]) -> str:
+    """Return the address of Explore with queries; what the dashboard fills in is left as it is."""
+    source = {"type": kind, "uid": uid}
     pane = {
-        "datasource": "${tempo}",
-        "queries": [{"refId": "A", "datasource": source, "queryType": "traceql", "limit": 20, "query": query}],
+        "datasource": uid,
+        "queries": [{"refId": chr(65 + place), "datasource": source, **query} for place, query in enumerate(queries)],
         "range": {"from": "${__from}", "to": "${__to}"},
     }
     text = json.dumps({"spanledger": pane}, separators=(",", ":"))

@@ -227,7 +227,7 @@ def _budgets() -> Panel:
         "budgets, whatever is chosen above; of those per user, session or key no group has a name here.",
         RATIO,
         Prom(f"topk(10, {used})", "{{budget}} {{group}}", instant=True),
-        links=[links.board("budgets", "Budgets", budget=links.field("budget")), links.ledger("budget")],
+        links=[links.board("budgets", "Budgets", budget=links.field("budget")), links.periods(links.field("budget"))],
         steps=colors.USED,
         high=1,
         nothing="none shown",

@@ -274,7 +274,7 @@ def _drift() -> Panel:
         width=8,
         low=None,
         nothing="no budget",
-        links=[links.ledger("budget"), links.board("budgets", "Budgets", budget=links.field("budget"))],
+        links=[links.periods(links.field("budget")), links.board("budgets", "Budgets", budget=links.field("budget"))],
     )
 
 

@@ -49,9 +49,11 @@ def label(name: str) -> VariableModel:
     return _choice(name, title, PROMETHEUS, f"label_values({series}, {name})", ".*")
 
 
-def column(name: str, title: str, sql: str) -> VariableModel:
+def column(name: str, title: str, sql: str, description: str | None = None) -> VariableModel:
     """Let values of the ledger be chosen, one, several or all."""
-    return _choice(name, title, POSTGRESQL, sql, ALL_IN_SQL)
+    made = _choice(name, title, POSTGRESQL, sql, ALL_IN_SQL)
+    made.description = description
+    return made
 
 
 def text(name: str, title: str, description: str) -> VariableModel:

@@ -6,9 +6,11 @@ for the exporter's figures are the ledger's, and each replica shows them whole.
 Source: github.com/grafana/dashboard-linter, docs/rules, read in November 2026.
 """
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import unquote
 
 import promql_parser as promql
 
@@ -179,6 +181,53 @@ def links_take_choices_along(dashboard: Dashboard) -> Complaints:
                 yield f"{panel['title']}: a link to {found[1]} says some variables twice"
 
 
+def links_are_heeded(dashboard: Dashboard) -> Complaints:
+    """What a link says of a variable narrows what it leads to: the one panel that it names, else most of the dashboard.
+
+    Without that it would show all calls under the name of a budget.
+    """
+    for panel in boards.panels(dashboard):
+        for url in _urls(panel):
+            found = re.match(r"/d/([\w-]+)\?", url)
+            if found is None:
+                continue
+            there, one = list(boards.panels(boards.load(found[1]))), re.search(r"&viewPanel=panel-(\d+)\b", url)
+            shown = [each for each in there if one is None or each["id"] == int(one[1])]
+            if not shown:
+                yield f"{panel['title']}: a link to a panel that {found[1]} does not have"
+            for name in re.findall(r"&var-(\w+)=(?!\$__all)", url):
+                heeding = [each for each in shown if re.search(rf"\$\{{?{name}\b", str(each["targets"]))]
+                if len(heeding) * 2 <= len(shown):
+                    yield f"{panel['title']}: a link to {found[1]} for one {name}, which shows all"
+
+
+def explore_is_asked_something(dashboard: Dashboard) -> Complaints:
+    """A link to Explore has queries, and PromQL in it is PromQL."""
+    for panel in boards.panels(dashboard):
+        for url in _urls(panel):
+            if not url.startswith("/explore"):
+                continue
+            found = re.fullmatch(r"/explore\?schemaVersion=1&panes=(.+)", url)
+            queries = _queries(found[1]) if found else []
+            if not queries:
+                yield f"{panel['title']}: a link to Explore without a query"
+            for query in queries:
+                try:
+                    asked = query["query"] if query["datasource"]["type"] == "tempo" else boards.parsed(query["expr"])
+                except (KeyError, ValueError):
+                    asked = None
+                if not asked:
+                    yield f"{panel['title']}: a link to Explore asks {query}"
+
+
+def _queries(panes: str) -> list[dict[str, Any]]:
+    """The queries that the address of Explore has."""
+    try:
+        return [query for pane in json.loads(unquote(panes)).values() for query in pane["queries"]]
+    except (ValueError, KeyError):
+        return []
+
+
 def legends_have_their_labels(dashboard: Dashboard) -> Complaints:
     """A legend names only labels that the series have."""
     for target in boards.expressions(dashboard):
@@ -346,6 +395,8 @@ RULES: tuple[Callable[[Dashboard], Complaints], ...] = (
     panels_lead_on,
     links_have_their_values,
     links_take_choices_along,
+    links_are_heeded,
+    explore_is_asked_something,
     legends_have_their_labels,
     rates_have_their_interval,
     counters_are_rated_and_summed,

@@ -65,7 +65,7 @@ def filled_in(expr: str) -> str:
     """An expression with all values chosen: it is PromQL then."""
     for name, value in _FILLED_IN.items():
         expr = expr.replace(name, value)
-    return re.sub(r"\$\w+", ".*", expr)
+    return re.sub(r"\$\w+|\$\{\w+:pipe\}", ".*", expr)
 
 
 def parsed(expr: str) -> Any:

@@ -1,7 +1,9 @@
 """Every dashboard obeys every rule, and every rule finds what is against it."""
 
+import json
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -62,6 +64,9 @@ BUCKETS = "genai_call_cost_usd_bucket"
 COST = "rate(genai_cost_usd_total[$__rate_interval])"
 SOURCES = "&${datasource:queryparam}&${tempo:queryparam}"
 LINK = {"title": "there", "url": "/d/x?var-team=${__field.labels.team}"}
+EXPLORE = "/explore?schemaVersion=1&panes="
+SILENT: dict[str, Any] = {"a": {"queries": []}}
+ASKED = {"a": {"queries": [{"datasource": {"type": "prometheus"}, "expr": "sum("}]}}
 SPOILED: list[tuple[str, Callable[[Dashboard], None]]] = [
     ("uneditable", top(editable=True)),
     ("known_and_linked", top(uid="overview")),
@@ -89,6 +94,11 @@ SPOILED: list[tuple[str, Callable[[Dashboard], None]]] = [
     ("links_take_choices_along", leading("quality", f"&var-service=a{SOURCES}")),
     ("links_take_choices_along", leading("exporter", f"{SOURCES}&${{__all_variables}}")),
     ("links_take_choices_along", leading("exporter", f"&var-budget=a{SOURCES}")),
+    ("links_are_heeded", leading("ledger", f"&var-budget=a{SOURCES}")),
+    ("links_are_heeded", leading("ledger", f"&viewPanel=panel-1000{SOURCES}")),
+    ("explore_is_asked_something", fields(links=[{"title": "there", "url": "/explore"}])),
+    ("explore_is_asked_something", fields(links=[{"title": "there", "url": EXPLORE + quote(json.dumps(SILENT))}])),
+    ("explore_is_asked_something", fields(links=[{"title": "there", "url": EXPLORE + quote(json.dumps(ASKED))}])),
     ("legends_have_their_labels", query(f"sum by (model) ({MAX} ({COST}))", legendFormat="{{service}}")),
     ("legends_have_their_labels", query(f"sum by (model, team) ({MAX} ({COST}))", legendFormat="{{model}}")),
     ("rates_have_their_interval", query(f"sum({MAX} (rate(genai_cost_usd_total[5m])))")),
