@@ -7,7 +7,6 @@ from dashboards.boards.boards import Board
 from dashboards.boards.looks import Column
 from dashboards.boards.panels import (
     COUNT,
-    PER_SECOND,
     RATIO,
     SECONDS,
     USD,
@@ -19,7 +18,18 @@ from dashboards.boards.panels import (
     number,
     states,
 )
-from dashboards.boards.queries import RANGE, RATE, at_their_limit, budgets, highest, lowest, or_none, selector
+from dashboards.boards.queries import (
+    FORECASTS,
+    RANGE,
+    RATE,
+    at_their_limit,
+    budget_forecast,
+    budgets,
+    highest,
+    lowest,
+    or_none,
+    selector,
+)
 from dashboards.boards.targets import Prom
 
 _KEYS = ("budget", "group")
@@ -92,7 +102,7 @@ def _detail() -> list[DashboardLink]:
 
 
 def _now() -> list[Panel]:
-    likely = highest("genai_budget_forecast_ratio", "budget", selector("budget", extra='quantile="0.5"'))
+    likely = budget_forecast("likely", "budget")
     decided = "genai_budget_decisions_total" + selector("budget", extra='decision=~"refused|closed"')
     refused = f"sum(increase({decided}[{RANGE}]))"
     evaluated = "max(spanledger_budget_last_evaluation_timestamp_seconds)"
@@ -164,7 +174,7 @@ def _progress() -> Panel:
         "Share of the limit that is spent in the period that runs. It is yellow from 75 %, orange from 90 %, "
         "vermilion at the limit.",
         RATIO,
-        Prom(_gauge("genai_budget_used_ratio"), "{{budget}} {{group}}", instant=True),
+        Prom(f"sort_desc({_gauge('genai_budget_used_ratio')})", "{{budget}} {{group}}", instant=True),
         links=_detail(),
         steps=colors.USED,
         high=1,
@@ -174,30 +184,31 @@ def _progress() -> Panel:
 
 
 def _groups() -> Panel:
-    return bars(
+    columns = {"groups": (highest("genai_budget_groups", "budget, at_least", _NAMED), Column(unit=WHOLE, decimals=0))}
+    return grid(
         "Groups by what they have used",
         "How many groups of a budget have used so many percent of their limit or more. Of "
         "budgets per user, session or API key nothing else is shown.",
-        COUNT,
-        Prom(highest("genai_budget_groups", "budget, at_least", _NAMED), "{{budget}} {{at_least}} %", instant=True),
-        links=_detail(),
-        nothing=_NONE,
+        ("budget", "at_least"),
+        columns,
+        links=[links.periods(links.cell("budget"))],
+        nothing="no groups",
+        width=12,
         height=10,
+        numbers={"at_least": Column(unit="percent", decimals=0)},
+        sort=("budget", "at_least"),
     )
 
 
 def _standing() -> Panel:
-    def forecast(part: str) -> str:
-        return highest("genai_budget_forecast_ratio", _BY, selector("budget", extra=f'quantile="{part}"'))
-
     # One mode of each, also while a replica that has not looked at its budgets for a while still says the one before.
     mode = f"topk by (budget) (1, {highest('genai_budget_mode_info', 'budget, mode', _NAMED)})"
     used = f"{_gauge('genai_budget_used_ratio')} * on (budget) group_left (mode) {mode}"
     columns = {
         "used": (used, Column(unit=RATIO, decimals=1, steps=colors.USED)),
-        "forecast, low": (forecast("0.1"), Column(unit=RATIO, decimals=1)),
-        "forecast": (forecast("0.5"), Column(unit=RATIO, decimals=1, steps=colors.USED)),
-        "forecast, high": (forecast("0.9"), Column(unit=RATIO, decimals=1)),
+        "forecast, low": (budget_forecast("low", _BY), Column(unit=RATIO, decimals=1)),
+        "forecast, likely": (budget_forecast("likely", _BY), Column(unit=RATIO, decimals=1, steps=colors.USED)),
+        "forecast, high": (budget_forecast("high", _BY), Column(unit=RATIO, decimals=1)),
         "runs out": (f"1000 * {_run_out()}", Column(unit=_TIME)),
         "period began": (
             f"1000 * {_gauge('genai_budget_period_start_timestamp_seconds')}",
@@ -212,9 +223,9 @@ def _standing() -> Panel:
     }
     return grid(
         "How they stand",
-        "Forecasts are for the end of the period: one in ten ends below the low one, nine in ten below the "
-        "high one. A budget that does not run out before the period ends has no time for that, and one in tokens or "
-        "calls does not heed whether the cost of calls is known.",
+        "Forecasts are for the end of the period: the quantiles 0.1 (low), 0.5 (likely) and 0.9 (high). A budget that "
+        "does not run out before the period ends has no time for that. To one in tokens or calls it does not matter "
+        "whether the cost of calls is known.",
         ("budget", "group", "mode"),
         columns,
         links=[links.periods(links.cell("budget"))],
@@ -262,18 +273,18 @@ def _burn() -> Panel:
         "Spanledger's rules.",
         "none",
         Prom(expr, "{{budget}} {{group}}"),
+        axis="times an even pace",
         links=_detail(),
         nothing="no rules, or none shown",
     )
 
 
 def _forecast() -> Panel:
-    expr = highest("genai_budget_forecast_ratio", f"{_BY}, quantile", _NAMED)
     return lines(
         "Forecast for the end of the period",
-        "Share of the limit, by quantile.",
+        "Share of the limit: the quantiles 0.1 (low), 0.5 (likely) and 0.9 (high).",
         RATIO,
-        Prom(expr, "{{budget}} {{group}} {{quantile}}"),
+        *(Prom(budget_forecast(name, _BY), f"{{{{budget}}}} {{{{group}}}} {name}") for name in FORECASTS),
         links=_detail(),
         steps=colors.USED,
         nothing="nothing spent yet",
@@ -288,6 +299,7 @@ def _pace(unit: str, shown: str) -> Panel:
         f"An hour, at the pace of each moment, of budgets in {name}.",
         shown,
         Prom(f"3600 * max by ({_BY}) ({rate})", "{{budget}} {{group}}"),
+        axis=f"{name} an hour",
         links=_detail(),
         nothing=_NONE_SHOWN,
         width=8,
@@ -324,8 +336,9 @@ def _decisions() -> Panel:
         "Decisions",
         "What services decided of calls under hard budgets, a second. `over_bound` came to more than was thought "
         "possible.",
-        PER_SECOND,
+        COUNT,
         Prom(expr, "{{decision}}"),
+        axis="decisions a second",
         links=[links.traces(variables=())],
         stack=True,
         by_name=colors.DECISIONS,

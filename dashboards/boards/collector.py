@@ -3,7 +3,7 @@
 from grafana_foundation_sdk.models.dashboard import DashboardLink, Panel
 
 from dashboards.boards import colors
-from dashboards.boards.panels import PER_SECOND, RATIO, lines
+from dashboards.boards.panels import COUNT, RATIO, lines
 from dashboards.boards.queries import RATE
 from dashboards.boards.targets import Prom
 
@@ -35,8 +35,9 @@ def _lost(there: list[DashboardLink]) -> Panel:
         "Spans that the collector could not pass on",
         "A second: refused, not put into its queue (`otelcol_exporter_enqueue_failed_spans`, "
         "`otelcol_receiver_refused_spans`), or given up (`otelcol_exporter_send_failed_spans`).",
-        PER_SECOND,
+        COUNT,
         Prom(expr, "{{instance}}"),
+        axis="spans a second",
         links=there,
         nothing="no collector, or none lost",
     )

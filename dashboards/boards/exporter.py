@@ -5,7 +5,7 @@ from grafana_foundation_sdk.models.dashboard import DashboardLink, Panel
 from dashboards.boards import collector, colors, links, variables
 from dashboards.boards.boards import Board
 from dashboards.boards.looks import Column
-from dashboards.boards.panels import BYTES, COUNT, PER_SECOND, RATIO, SECONDS, WHOLE, Row, grid, lines, number
+from dashboards.boards.panels import BYTES, COUNT, RATIO, SECONDS, WHOLE, Row, grid, lines, number
 from dashboards.boards.queries import RANGE, counted, quantile, selector, share
 from dashboards.boards.targets import Prom
 
@@ -101,16 +101,16 @@ def _now() -> list[Panel]:
             steps=colors.FEW,
         ),
         number(
-            "New entries",
-            "Calls a second that became entries.",
-            PER_SECOND,
+            "Entries a second",
+            "Calls that became entries, a second.",
+            COUNT,
             Prom(counted("spanledger_spans_total", extra='result="accepted"', window=RANGE), instant=True),
             links=_here(),
             nothing=_NOTHING,
         ),
         number(
-            "Commit",
-            "99 of 100 transactions take no longer.",
+            "Commit, p99",
+            "99 % of the transactions take no longer.",
             SECONDS,
             Prom(quantile(0.99, "spanledger_commit_duration_seconds", window=RANGE, names=("instance",)), instant=True),
             links=_here(),
@@ -135,14 +135,15 @@ def _now() -> list[Panel]:
 
 
 def _rates(
-    title: str, text: str, metric: str, by: str, by_name: dict[str, str] | None = None, width: int = 12
+    title: str, text: str, axis: str, metric: str, by: str, by_name: dict[str, str] | None = None, width: int = 12
 ) -> Panel:
     legend = " ".join(f"{{{{{name}}}}}" for name in by.split(", ")) if by else title
     return lines(
         title,
         text,
-        PER_SECOND,
+        COUNT,
         Prom(counted(metric, by), legend),
+        axis=axis,
         links=_here(),
         stack=True,
         by_name=by_name,
@@ -160,6 +161,7 @@ def _requests() -> Panel:
         "Requests",
         "OTLP requests a second, by how they were answered. `unavailable` is to be sent again, `rejected`, `denied` "
         "and `too_large` are lost.",
+        "requests a second",
         "spanledger_requests_total",
         "answer",
         _ANSWERS,
@@ -170,6 +172,7 @@ def _spans() -> Panel:
     return _rates(
         "Spans",
         "A second, by what became of them. `ignored` are no calls to a model.",
+        "spans a second",
         "spanledger_spans_total",
         "result",
         _RESULTS,
@@ -191,17 +194,15 @@ def _queue() -> Panel:
 
 def _quantiles(title: str, text: str, unit: str, metric: str) -> Panel:
     half, most = (
-        Prom(quantile(part, metric, names=("instance",)), name) for part, name in ((0.5, "half"), (0.99, "99 of 100"))
+        Prom(quantile(part, metric, names=("instance",)), name) for part, name in ((0.5, "p50"), (0.99, "p99"))
     )
-    return lines(
-        title, text, unit, half, most, links=_here(), by_name={"half": colors.BLUE, "99 of 100": colors.ORANGE}
-    )
+    return lines(title, text, unit, half, most, links=_here(), by_name={"p50": colors.BLUE, "p99": colors.ORANGE})
 
 
 def _commits() -> Panel:
     return _quantiles(
         "Time of a commit",
-        "Half, and 99 of 100, transactions take no longer.",
+        "From the begin of a transaction to its end.",
         SECONDS,
         "spanledger_commit_duration_seconds",
     )
@@ -238,6 +239,7 @@ def _maintenance() -> Panel:
         "Runs within an hour, by task.",
         COUNT,
         Prom(expr, "{{task}}"),
+        axis="runs in the last hour",
         links=_here(),
         nothing=_NOTHING,
         width=8,
@@ -248,6 +250,7 @@ def _messages() -> Panel:
     return _rates(
         "Messages about budgets",
         "Attempts a second, each to one channel; `abandoned` were given up.",
+        "attempts a second",
         "spanledger_notifications_total",
         "result",
         {"delivered": colors.BLUE, "failed": colors.ORANGE, "abandoned": colors.VERMILION},
@@ -269,6 +272,7 @@ def _leases() -> Panel:
     return _rates(
         "Requests for leases",
         "A second, by how they were answered.",
+        "requests a second",
         "spanledger_lease_requests_total",
         "answer",
         _ANSWERS,
@@ -277,7 +281,8 @@ def _leases() -> Panel:
 
 
 def _letters() -> Panel:
-    return _rates("Dead letters", "A second, by the reason.", "spanledger_dead_letters_total", "reason", _DEAD, width=8)
+    metric = "spanledger_dead_letters_total"
+    return _rates("Dead letters", "By the reason.", "spans a second", metric, "reason", _DEAD, width=8)
 
 
 def _reloads() -> Panel:
@@ -289,6 +294,7 @@ def _reloads() -> Panel:
         COUNT,
         Prom(expr, "{{files}}"),
         Prom(failed, "evaluation"),
+        axis="in the last hour",
         links=_here(),
         nothing=_NOTHING,
         width=8,
@@ -323,6 +329,7 @@ def _dropped() -> Panel:
         Prom(letters, "dead letters"),
         Prom(calls, "calls in histograms"),
         Prom(limits, "rate limits"),
+        axis="in the last hour",
         links=_here(),
         nothing=_NOTHING,
         width=8,
@@ -336,6 +343,7 @@ def _expired() -> Panel:
         "Entries within an hour; their sums stay.",
         COUNT,
         Prom(expr, "entries"),
+        axis="entries in the last hour",
         links=_here(),
         nothing=_NOTHING,
         width=8,

@@ -158,6 +158,7 @@ def _hours() -> Panel:
         "Of the hours that begin in the time that is shown, by model; users and sessions are not told apart here.",
         USD,
         Sql(sql, format="time_series"),
+        axis="USD in the hour",
         links=_here(),
         stack=True,
     )

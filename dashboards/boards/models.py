@@ -13,6 +13,7 @@ _BY = "provider, model"
 _READ = 'token_type="input_cache_read"'
 _INPUT = 'token_type=~"input_.*"'
 _OUTPUT = 'token_type=~"output_.*"'
+_SAVED, _PREMIUM = "genai_cache_saved_usd_total", "genai_cache_write_premium_usd_total"
 _NAME = "{{provider}} {{model}}"
 _BOTH = ("provider", "model")
 
@@ -34,10 +35,14 @@ def board() -> Board:
     )
 
 
+def _net_saved(by: str = "") -> str:
+    return f"{rise(_SAVED, by)} - {rise(_PREMIUM, by)}"
+
+
 def _totals() -> list[Panel]:
     cost = rise("genai_cost_usd_total")
     read, taken = rise("genai_tokens_total", extra=_READ), rise("genai_tokens_total", extra=_INPUT)
-    saved, premium = rise("genai_cache_saved_usd_total"), rise("genai_cache_write_premium_usd_total")
+    net = _net_saved()
     return [
         number(
             "Cost for a call",
@@ -55,24 +60,24 @@ def _totals() -> list[Panel]:
             links=[links.traces()],
         ),
         number(
-            "Saved by caches",
-            "What reads from caches cost less than uncached input would have.",
+            "Net saved by caches",
+            "What reads from caches cost less, less what writes to them cost more, than uncached input would have.",
             USD,
-            Prom(saved, instant=True),
+            Prom(net, instant=True),
             links=[links.board("ledger", "Ledger")],
         ),
         number(
-            "Paid for caches",
-            "What writes to caches cost more than uncached input would have.",
+            "Paid for writes",
+            "What writes to caches cost more than uncached input would have. It is taken off what is saved.",
             USD,
-            Prom(premium, instant=True),
+            Prom(rise(_PREMIUM), instant=True),
             links=[links.board("ledger", "Ledger")],
         ),
         number(
-            "Saved for each USD spent",
+            "Net saved per USD",
             "What caches saved, less what writing to them cost, for each USD of cost.",
             USD,
-            Prom(share(f"({saved} - {premium})", cost), instant=True),
+            Prom(share(f"({net})", cost), instant=True),
             links=[links.board("ledger", "Ledger")],
             decimals=3,
         ),
@@ -96,13 +101,13 @@ def _comparison() -> Panel:
         "cost": (cost, Column(unit=USD)),
         "calls": (calls, Column(unit=WHOLE, decimals=0)),
         "cost for a call": (share(cost, priced("rise", _BY)), Column(unit=USD, decimals=6)),
-        "USD for a million tokens": (f"1e6 * {share(cost, tokens)}", Column(unit=USD)),
+        "USD per million tokens": (f"1e6 * {share(cost, tokens)}", Column(unit=USD)),
         "output tokens for a call": (share(written, calls), Column(unit=COUNT)),
         "cache hits": (share(or_none(read, taken), taken), Column(unit=RATIO, decimals=1, bar=True)),
-        "saved by the cache": (rise("genai_cache_saved_usd_total", _BY), Column(unit=USD)),
+        "net saved by the cache": (_net_saved(_BY), Column(unit=USD)),
         "fail": (share(errors, calls), Column(unit=RATIO, decimals=1, steps=colors.FEW)),
-        "duration, half": (quantile(0.5, "genai_call_duration_seconds", _BY, RANGE), Column(unit=SECONDS)),
-        "tokens a second, half": (
+        "duration, p50": (quantile(0.5, "genai_call_duration_seconds", _BY, RANGE), Column(unit=SECONDS)),
+        "tokens a second, p50": (
             quantile(0.5, "genai_output_tokens_per_second", _BY, RANGE),
             Column(unit=COUNT, decimals=1),
         ),
@@ -134,7 +139,7 @@ def _for_a_call() -> Panel:
 
 def _for_a_million() -> Panel:
     return _lines(
-        "USD for a million tokens",
+        "USD per million tokens",
         "Cost, by all tokens that were reported, of whatever type; also those of calls whose cost is not known.",
         USD,
         f"1e6 * {share(rate('genai_cost_usd_total', _BY), rate('genai_tokens_total', _BY))}",
@@ -145,11 +150,11 @@ def _usual() -> Panel:
     metric = "genai_call_cost_usd"
     return lines(
         "What calls cost",
-        "Half of the calls that are not free cost less than the first figure, 95 of 100 less than the second. "
-        "By provider and model only; as exact as the buckets of the histogram.",
+        "Of the calls that are not free: half of a model's cost less than its p50, 95 % less than its p95. By "
+        "provider and model only; as exact as the buckets of the histogram.",
         USD,
-        Prom(quantile(0.5, metric, "model"), "{{model}} half", exemplars=True),
-        Prom(quantile(0.95, metric, "model"), "{{model}} 95 of 100", exemplars=True),
+        Prom(quantile(0.5, metric, "model"), "{{model}} p50", exemplars=True),
+        Prom(quantile(0.95, metric, "model"), "{{model}} p95", exemplars=True),
         links=[links.traces("model")],
         decimals=6,
     )
@@ -179,23 +184,23 @@ def _hits() -> Panel:
 
 def _saved() -> Panel:
     return lines(
-        "Saved and paid for caches",
-        "USD an hour: what reads cost less, and writes more, than uncached input would have.",
+        "What caches save, and cost",
+        "What reads cost less, and writes more, than uncached input would have; net saved is the one less the other.",
         USD,
-        Prom(hourly("genai_cache_saved_usd_total"), "saved by reads"),
-        Prom(hourly("genai_cache_write_premium_usd_total"), "paid for writes"),
+        Prom(hourly(_SAVED), "saved by reads, gross"),
+        Prom(hourly(_PREMIUM), "paid for writes"),
+        axis="USD an hour",
         links=[links.board("ledger", "Ledger")],
-        by_name={"saved by reads": colors.BLUE, "paid for writes": colors.ORANGE},
+        by_name={"saved by reads, gross": colors.BLUE, "paid for writes": colors.ORANGE},
     )
 
 
 def _saved_by_model() -> Panel:
-    expr = f"{rise('genai_cache_saved_usd_total', _BY)} - {rise('genai_cache_write_premium_usd_total', _BY)}"
     return bars(
-        "Saved by each model's cache",
+        "Net saved by each model's cache",
         "What reads cost less, less what writes cost more, than uncached input would have, in the time that is shown.",
         USD,
-        Prom(f"topk(10, {expr})", _NAME, instant=True),
+        Prom(f"topk(10, {_net_saved(_BY)})", _NAME, instant=True),
         links=[links.ledger(*_BOTH)],
     )
 
@@ -206,6 +211,7 @@ def _written() -> Panel:
         "Tokens a second.",
         COUNT,
         rate("genai_tokens_total", _BY, 'token_type="input_cache_write"'),
+        axis="tokens a second",
         stack=True,
     )
 
@@ -240,6 +246,7 @@ def _tokens() -> Panel:
         "Tokens a second; the types are disjoint and add up to all.",
         COUNT,
         Prom(rate("genai_tokens_total", "token_type"), "{{token_type}}"),
+        axis="tokens a second",
         links=[links.traces()],
         stack=True,
         by_name=colors.TOKEN_TYPES,
@@ -247,4 +254,4 @@ def _tokens() -> Panel:
 
 
 def _calls() -> Panel:
-    return _lines("Calls", "Calls a second.", "ops", rate("genai_calls_total", _BY), stack=True)
+    return _lines("Calls", "Calls a second.", COUNT, rate("genai_calls_total", _BY), axis="calls a second", stack=True)

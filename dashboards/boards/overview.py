@@ -5,13 +5,15 @@ from grafana_foundation_sdk.models.dashboard import Panel
 from dashboards.boards import colors, links, variables
 from dashboards.boards.boards import Board
 from dashboards.boards.looks import Column
-from dashboards.boards.panels import COUNT, PER_SECOND, RATIO, SECONDS, USD, Row, bars, grid, lines, number
+from dashboards.boards.panels import COUNT, RATIO, SECONDS, USD, Row, bars, grid, lines, number
 from dashboards.boards.queries import (
     ALERTS,
+    FORECASTS,
     RANGE,
     at_their_limit,
     highest,
     hourly,
+    month_forecast,
     now,
     or_none,
     quantile,
@@ -43,7 +45,6 @@ def board() -> Board:
 
 
 def _money() -> list[Panel]:
-    forecast = highest("genai_month_forecast_usd", "quantile")
     return [
         number(
             "Cost",
@@ -61,10 +62,10 @@ def _money() -> list[Panel]:
         ),
         number(
             "Month forecast",
-            "What this month is likely to come to: one month in ten is below the first figure, half are "
-            "below the second, nine in ten below the third. All spend together, whatever is chosen above.",
+            "What this month is likely to come to: the quantiles 0.1, 0.5 and 0.9, so that in eight cases of ten it "
+            "ends between the low and the high one. All spend together, whatever is chosen above.",
             USD,
-            Prom(forecast, "{{quantile}}", instant=True),
+            *(Prom(month_forecast(name), name, instant=True) for name in FORECASTS),
             links=[links.board("spend", "Cost and attribution")],
             width=8,
             nothing="nothing spent yet",
@@ -119,10 +120,10 @@ def _calls() -> list[Panel]:
             steps=colors.FEW,
         ),
         number(
-            "Time to first chunk",
-            "Nine streams in ten begin to answer within this time. By provider and model only.",
+            "First chunk, p95",
+            "95 % of the streams begin to answer within this time. By provider and model only.",
             SECONDS,
-            Prom(quantile(0.9, "genai_time_to_first_chunk_seconds", window=RANGE), instant=True),
+            Prom(quantile(0.95, "genai_time_to_first_chunk_seconds", window=RANGE), instant=True),
             links=[links.board("providers", "Providers")],
         ),
         number(
@@ -151,6 +152,7 @@ def _by(name: str) -> Panel:
         "USD an hour, at the pace of each moment.",
         USD,
         Prom(hourly("genai_cost_usd_total", name), f"{{{{{name}}}}}"),
+        axis="USD an hour",
         links=[links.traces(name), links.ledger(name)],
         stack=True,
     )
@@ -162,6 +164,7 @@ def _tokens() -> Panel:
         "Tokens a second; the types are disjoint and add up to all.",
         "short",
         Prom(rate("genai_tokens_total", "token_type"), "{{token_type}}"),
+        axis="tokens a second",
         links=[links.board("models", "Models")],
         stack=True,
         by_name=colors.TOKEN_TYPES,
@@ -172,8 +175,9 @@ def _outcomes() -> Panel:
     return lines(
         "Calls",
         "Calls a second, by how they ended.",
-        PER_SECOND,
+        COUNT,
         Prom(rate("genai_calls_total", "outcome"), "{{outcome}}"),
+        axis="calls a second",
         links=[links.board("providers", "Providers"), links.traces()],
         stack=True,
         by_name=colors.OUTCOMES,
@@ -187,8 +191,8 @@ def _duration() -> Panel:
         "From a call's start to its end; of streams, to their last chunk. Dots are single calls, "
         "and lead to their traces. By provider and model only.",
         SECONDS,
-        Prom(quantile(0.5, metric), "half", exemplars=True),
-        Prom(quantile(0.95, metric), "95 of 100", exemplars=True),
+        Prom(quantile(0.5, metric), "p50", exemplars=True),
+        Prom(quantile(0.95, metric), "p95", exemplars=True),
         links=[links.traces()],
     )
 
@@ -200,8 +204,8 @@ def _first_chunk() -> Panel:
         "From a streaming call's start to the first chunk of its answer. Dots are single calls, "
         "and lead to their traces. By provider and model only.",
         SECONDS,
-        Prom(quantile(0.5, metric), "half", exemplars=True),
-        Prom(quantile(0.95, metric), "95 of 100", exemplars=True),
+        Prom(quantile(0.5, metric), "p50", exemplars=True),
+        Prom(quantile(0.95, metric), "p95", exemplars=True),
         links=[links.traces()],
     )
 
@@ -211,8 +215,9 @@ def _errors() -> Panel:
         "Errors",
         "Calls a second that ended in an error, by the provider's word for it, else the exception's name or "
         "the HTTP status.",
-        PER_SECOND,
+        COUNT,
         Prom(rate("genai_call_errors_total", "error_type"), "{{error_type}}"),
+        axis="calls a second",
         links=[links.traces("error_type", failed=True)],
         stack=True,
         nothing="no errors",

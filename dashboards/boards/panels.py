@@ -21,10 +21,10 @@ from dashboards.boards.targets import Prom, Sql
 USD: Final = "currencyUSD"
 RATIO: Final = "percentunit"
 SECONDS: Final = "s"
-PER_SECOND: Final = "ops"
 COUNT: Final = "short"
 WHOLE: Final = "locale"
 """All digits: of `short` with no decimals, 1,039 calls would be 1 K."""
+CALLS_A_SECOND: Final = "suffix: calls/s"
 BYTES: Final = "bytes"
 ABSENT: Final = "-"
 
@@ -84,6 +84,7 @@ def lines(
     width: int = 12,
     height: int = 8,
     decimals: float | None = None,
+    axis: str = "",
     stack: bool = False,
     by_name: Colors | None = None,
     steps: colors.Steps | None = None,
@@ -91,7 +92,10 @@ def lines(
     high: float | None = None,
     nothing: str = NO_TRAFFIC,
 ) -> models.Panel:
-    """Show series over time: lines, or areas upon one another where they add up to something."""
+    """Show series over time: lines, or areas upon one another where they add up to something.
+
+    The axis says what the unit does not: of a rate, what of, and in which time.
+    """
     legend = (
         common.VizLegendOptions().display_mode(shapes.LegendDisplayMode.TABLE).placement(shapes.LegendPlacement.BOTTOM)
     )
@@ -101,6 +105,8 @@ def lines(
     built = built.tooltip(
         common.VizTooltipOptions().mode(shapes.TooltipDisplayMode.MULTI).sort(shapes.SortOrder.DESCENDING)
     )
+    if axis:
+        built = built.axis_label(axis)
     if stack:
         built = built.stacking(common.StackingConfig().mode(shapes.StackingMode.NORMAL).group("A"))
     if steps is not None:
@@ -178,7 +184,7 @@ def spread(
     color = heatmap.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme("Cividis").steps(64)
     built = heatmap.Panel().calculate(False).color(color).exemplars_color(colors.VERMILION)
     built = built.y_axis(heatmap.YAxisConfig().unit(unit).axis_placement(shapes.AxisPlacement.LEFT))
-    built = built.cell_values(heatmap.CellValues().unit(PER_SECOND)).show_legend()
+    built = built.cell_values(heatmap.CellValues().unit(CALLS_A_SECOND)).show_legend()
     look = Look(title=title, text=text, unit=unit, links=links, width=width, height=height)
     return dressed(built.build(), look, (replace(query, format=PromQueryFormat.HEATMAP),))
 
@@ -220,9 +226,14 @@ def grid(
     width: int = 24,
     height: int = 9,
     nothing: str = NO_TRAFFIC,
-    sort: str = "",
+    numbers: Mapping[str, Column] | None = None,
+    sort: str | Sequence[str] = "",
 ) -> models.Panel:
-    """Show one row for each set of labels, and in each column what an expression says of it."""
+    """Show one row for each set of labels, and in each column what an expression says of it.
+
+    Rows are in the order of one column, the largest first, or of several, the smallest first; labels that are
+    `numbers` by their value, not by their digits.
+    """
     queries = [Prom(expr, instant=True, format=PromQueryFormat.TABLE) for expr, _ in columns.values()]
     values = [f"Value #{chr(65 + place)}" for place in range(len(columns))] if len(columns) > 1 else ["Value"]
     order = {name: place for place, name in enumerate([*keys, *values])}
@@ -233,11 +244,15 @@ def grid(
     }
     merged = [models.DataTransformerConfig(id_val="merge", options={})] if len(columns) > 1 else []
     built = _table(sort).build()
+    converted = [{"targetField": name, "destinationType": "number"} for name in numbers or ()]
+    if converted:
+        merged.append(models.DataTransformerConfig(id_val="convertFieldType", options={"conversions": converted}))
     built.transformations = [*merged, models.DataTransformerConfig(id_val="organize", options=organized)]
     look = Look(
         title=title, text=text, unit=COUNT, links=links, width=width, height=height, nothing=nothing, absent=ABSENT
     )
-    return with_columns(dressed(built, look, queries), {name: column for name, (_, column) in columns.items()})
+    looks = {name: column for name, (_, column) in columns.items()} | dict(numbers or {})
+    return with_columns(dressed(built, look, queries), looks)
 
 
 def rows(
@@ -255,13 +270,17 @@ def rows(
     look = Look(
         title=title, text=text, unit=COUNT, links=links, width=width, height=height, nothing=nothing, absent=ABSENT
     )
-    return with_columns(dressed(_table("").build(), look, (query,)), columns)
+    return with_columns(dressed(_table().build(), look, (query,)), columns)
 
 
-def _table(sort: str) -> table.Panel:
+def _table(sort: str | Sequence[str] = "") -> table.Panel:
     built = table.Panel().show_header(True).cell_height(shapes.TableCellHeight.SM).filterable(True)
     built = built.cell_options(shapes.TableAutoCellOptions())
-    return built.sort_by([common.TableSortByFieldState().display_name(sort).desc(True)]) if sort else built
+    if not sort:
+        return built
+    largest = isinstance(sort, str)
+    columns = [sort] if isinstance(sort, str) else sort
+    return built.sort_by([common.TableSortByFieldState().display_name(name).desc(largest) for name in columns])
 
 
 def _newest() -> Builder[shapes.ReduceDataOptions]:

@@ -5,7 +5,7 @@ from grafana_foundation_sdk.models.dashboard import Panel
 from dashboards.boards import colors, links, variables
 from dashboards.boards.boards import Board
 from dashboards.boards.looks import Column
-from dashboards.boards.panels import COUNT, PER_SECOND, RATIO, SECONDS, WHOLE, Row, bars, grid, lines, number, spread
+from dashboards.boards.panels import COUNT, RATIO, SECONDS, WHOLE, Row, bars, grid, lines, number, spread
 from dashboards.boards.queries import RANGE, buckets, or_none, quantile, rate, rise, selector, share
 from dashboards.boards.targets import Prom
 
@@ -68,21 +68,21 @@ def _now() -> list[Panel]:
             steps=colors.FEW,
         ),
         number(
-            "Duration",
-            "19 calls in 20 take no longer. By provider and model only.",
+            "Duration, p95",
+            "95 % of the calls take no longer. By provider and model only.",
             SECONDS,
             Prom(quantile(0.95, _DURATION, window=RANGE), instant=True),
             links=[links.traces()],
         ),
         number(
-            "Time to first chunk",
-            "19 streams in 20 begin to answer within this time. By provider and model only.",
+            "First chunk, p95",
+            "95 % of the streams begin to answer within this time. By provider and model only.",
             SECONDS,
             Prom(quantile(0.95, _FIRST_CHUNK, window=RANGE), instant=True),
             links=[links.traces()],
         ),
         number(
-            "Tokens a second",
+            "Tokens a second, p50",
             "Half of the streams are faster, from their first chunk on. By provider and model only.",
             COUNT,
             Prom(quantile(0.5, _SPEED, window=RANGE), instant=True),
@@ -96,8 +96,9 @@ def _errors() -> Panel:
         "Errors by type",
         "Calls a second that ended in an error, by the provider's word for it, else the exception's name or the "
         "HTTP status.",
-        PER_SECOND,
+        COUNT,
         Prom(rate("genai_call_errors_total", "provider, error_type"), "{{provider}} {{error_type}}"),
+        axis="calls a second",
         links=[links.traces("provider", "error_type", failed=True)],
         stack=True,
         nothing="no errors",
@@ -122,8 +123,9 @@ def _limited() -> Panel:
     return lines(
         "Refused for a limit",
         "Calls a second that the provider refused because of a rate limit or quota, in whatever words.",
-        PER_SECOND,
+        COUNT,
         Prom(expr, "{{provider}} {{model}}"),
+        axis="calls a second",
         links=[links.traces("provider", "model", failed=True)],
         stack=True,
         nothing="none refused",
@@ -134,8 +136,9 @@ def _retries() -> Panel:
     return lines(
         "Retries",
         "Calls a second with which an SDK tried again, by how they ended.",
-        PER_SECOND,
+        COUNT,
         Prom(rate("genai_retries_total", "outcome"), "{{outcome}}"),
+        axis="calls a second",
         links=[links.traces()],
         stack=True,
         by_name=colors.OUTCOMES,
@@ -151,10 +154,10 @@ def _table() -> Panel:
         "calls": (calls, Column(unit=WHOLE, decimals=0)),
         "fail": (share(errors, calls), Column(unit=RATIO, decimals=1, steps=colors.FEW)),
         "retries": (share(or_none(rise("genai_retries_total", by), calls), calls), Column(unit=RATIO, decimals=1)),
-        "duration, half": (quantile(0.5, _DURATION, by, RANGE), Column(unit=SECONDS)),
-        "duration, 95 of 100": (quantile(0.95, _DURATION, by, RANGE), Column(unit=SECONDS)),
-        "first chunk, 95 of 100": (quantile(0.95, _FIRST_CHUNK, by, RANGE), Column(unit=SECONDS)),
-        "tokens a second, half": (quantile(0.5, _SPEED, by, RANGE), Column(unit=COUNT, decimals=1)),
+        "duration, p50": (quantile(0.5, _DURATION, by, RANGE), Column(unit=SECONDS)),
+        "duration, p95": (quantile(0.95, _DURATION, by, RANGE), Column(unit=SECONDS)),
+        "first chunk, p95": (quantile(0.95, _FIRST_CHUNK, by, RANGE), Column(unit=SECONDS)),
+        "tokens a second, p50": (quantile(0.5, _SPEED, by, RANGE), Column(unit=COUNT, decimals=1)),
     }
     return grid(
         "Models",
@@ -223,8 +226,8 @@ def _limits() -> Panel:
 
 def _durations() -> Panel:
     return lines(
-        "Duration",
-        f"19 calls in 20 take no longer. {_SINGLE}",
+        "Duration, p95",
+        f"95 % of the calls take no longer. {_SINGLE}",
         SECONDS,
         Prom(quantile(0.95, _DURATION, "provider"), "{{provider}}", exemplars=True),
         links=[links.traces("provider")],
@@ -234,8 +237,8 @@ def _durations() -> Panel:
 
 def _first_chunks() -> Panel:
     return lines(
-        "Time to first chunk",
-        f"19 streams in 20 begin to answer within this time. {_SINGLE}",
+        "First chunk, p95",
+        f"95 % of the streams begin to answer within this time. {_SINGLE}",
         SECONDS,
         Prom(quantile(0.95, _FIRST_CHUNK, "provider"), "{{provider}}", exemplars=True),
         links=[links.traces("provider")],
@@ -245,7 +248,7 @@ def _first_chunks() -> Panel:
 
 def _speeds() -> Panel:
     return lines(
-        "Tokens a second",
+        "Tokens a second, p50",
         f"Half of the streams are faster, from their first chunk on. {_SINGLE}",
         COUNT,
         Prom(quantile(0.5, _SPEED, "provider"), "{{provider}}", exemplars=True),

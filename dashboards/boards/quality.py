@@ -5,7 +5,7 @@ from grafana_foundation_sdk.models.dashboard import Panel
 from dashboards.boards import colors, links, variables
 from dashboards.boards.boards import Board
 from dashboards.boards.looks import Column
-from dashboards.boards.panels import COUNT, PER_SECOND, RATIO, SECONDS, USD, WHOLE, Row, bars, grid, lines, number
+from dashboards.boards.panels import COUNT, RATIO, SECONDS, USD, WHOLE, Row, bars, grid, lines, number
 from dashboards.boards.queries import RANGE, RATE, highest, hourly, or_none, rate, rise, share
 from dashboards.boards.targets import Prom
 
@@ -97,8 +97,9 @@ def _unpriced() -> Panel:
     return lines(
         "Calls without a price",
         "Calls a second, by the reason.",
-        PER_SECOND,
+        COUNT,
         Prom(rate("genai_unpriced_calls_total", "reason"), "{{reason}}"),
+        axis="calls a second",
         links=[links.board("ledger", "Ledger"), links.traces()],
         stack=True,
         nothing=_NONE,
@@ -136,8 +137,9 @@ def _unreported() -> Panel:
     return lines(
         "Calls without usage",
         "Calls a second; `partial` is what was known when the answer ended early.",
-        PER_SECOND,
+        COUNT,
         Prom(rate("genai_unreported_calls_total", "usage_status"), "{{usage_status}}"),
+        axis="calls a second",
         links=[links.board("ledger", "Ledger"), links.traces()],
         stack=True,
         nothing=_NONE,
@@ -175,13 +177,14 @@ def _unreported_table() -> Panel:
     )
 
 
-def _of_all(title: str, text: str, unit: str, metric: str, label: str, *, nothing: str = _NONE) -> Panel:
+def _of_all(title: str, text: str, axis: str, metric: str, label: str, *, nothing: str = _NONE) -> Panel:
     expr = f"sum by ({label}) (rate({metric}[{RATE}]))" if label else f"sum(rate({metric}[{RATE}]))"
     return lines(
         title,
         f"{text} {_HEALTH}",
-        unit,
+        COUNT,
         Prom(expr, f"{{{{{label}}}}}" if label else title),
+        axis=axis,
         links=[links.board("exporter", "Exporter health", instance="$__all")],
         stack=bool(label),
         nothing=nothing,
@@ -193,7 +196,7 @@ def _spans() -> Panel:
         "What became of spans",
         "A second. `folded` is another report of a call that has an entry, `duplicate` the same again, "
         "`ignored` no call to a model, `rejected` unreadable.",
-        PER_SECOND,
+        "reports a second",
         "spanledger_spans_total",
         "result",
         nothing="nothing received",
@@ -204,7 +207,7 @@ def _figures() -> Panel:
     return _of_all(
         "Refused figures",
         "Figures a second that cannot be; they are taken for not reported.",
-        PER_SECOND,
+        "figures a second",
         "spanledger_refused_figures_total",
         "reason",
     )
@@ -214,14 +217,14 @@ def _unreadable() -> Panel:
     return _of_all(
         "Unreadable attributes",
         "A second; their calls count all the same.",
-        PER_SECOND,
+        "attributes a second",
         "spanledger_unreadable_attributes_total",
         "",
     )
 
 
 def _letters() -> Panel:
-    return _of_all("Dead letters", "A second, by the reason.", PER_SECOND, "spanledger_dead_letters_total", "reason")
+    return _of_all("Dead letters", "By the reason.", "spans a second", "spanledger_dead_letters_total", "reason")
 
 
 def _book() -> Panel:
@@ -258,6 +261,7 @@ def _unsplit() -> Panel:
         USD,
         Prom(hourly("genai_cost_by_type_usd_total", extra='cost_type="unknown"'), "unknown"),
         width=8,
+        axis="USD an hour",
         links=[links.board("spend", "Cost and attribution")],
         by_name={"unknown": colors.GREY},
         nothing=_NONE,
@@ -285,20 +289,20 @@ def _repeated() -> Panel:
         COUNT,
         Prom("sum(increase(spanledger_repeated_spans_total[1h]))", "repeated"),
         width=8,
+        axis="spans in the last hour",
         links=[links.board("exporter", "Exporter health", instance="$__all")],
         nothing=_NONE,
     )
 
 
 def _folded() -> Panel:
+    series = f"max by (metric) (increase(spanledger_folded_series_total[{RANGE}]))"
     return bars(
         "Folded into __other__",
         "What was summed under `__other__` in the time that is shown: label sets of a metric, calls in the ledger, and "
         "sums of budgets.",
         COUNT,
-        Prom(
-            f"max by (metric) (increase(spanledger_folded_series_total[{RANGE}]))", "series of {{metric}}", instant=True
-        ),
+        Prom(f"sort_desc({series})", "series of {{metric}}", instant=True),
         Prom(f"sum(increase(spanledger_folded_calls_total[{RANGE}]))", "calls in the ledger", instant=True),
         Prom(f"sum(increase(spanledger_budget_groups_folded_total[{RANGE}]))", "sums of budgets", instant=True),
         width=8,

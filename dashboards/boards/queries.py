@@ -11,6 +11,8 @@ DIMENSIONS: Final = ("service", "environment", "team", "project", "provider", "m
 RATE: Final = "$__rate_interval"
 RANGE: Final = "$__range"
 ALERTS: Final = "Spanledger.*|GenAI.*"
+FORECASTS: Final = {"low": "0.1", "likely": "0.5", "high": "0.9"}
+"""The quantiles of a forecast."""
 _ALL_USED: Final = 'at_least="100"'
 
 
@@ -108,6 +110,20 @@ def highest(metric: str, by: str, matchers: str = "") -> str:
 def lowest(metric: str, by: str, matchers: str = "") -> str:
     """Return a gauge that all replicas read from the ledger, and of which one that is behind shows more."""
     return f"min by ({by}) ({metric}{matchers})"
+
+
+def month_forecast(name: str) -> str:
+    """Return what the month is likely to come to, low, likely or high."""
+    return f"max(genai_month_forecast_usd{selector(extra=_of(FORECASTS[name]))})"
+
+
+def budget_forecast(name: str, by: str) -> str:
+    """Return which share of budgets' limits is likely to be used at the end, low, likely or high."""
+    return highest("genai_budget_forecast_ratio", by, selector("budget", extra=_of(FORECASTS[name])))
+
+
+def _of(part: str) -> str:
+    return f'quantile="{part}"'
 
 
 def budgets(*names: str) -> str:

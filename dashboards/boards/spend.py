@@ -6,7 +6,18 @@ from dashboards.boards import colors, links, variables
 from dashboards.boards.boards import Board
 from dashboards.boards.looks import Column
 from dashboards.boards.panels import COUNT, RATIO, USD, WHOLE, Row, bars, grid, lines, number, spread
-from dashboards.boards.queries import RANGE, buckets, highest, hourly, now, or_none, quantile, rise, share
+from dashboards.boards.queries import (
+    FORECASTS,
+    RANGE,
+    buckets,
+    hourly,
+    month_forecast,
+    now,
+    or_none,
+    quantile,
+    rise,
+    share,
+)
 from dashboards.boards.targets import Prom
 
 _COST = rise("genai_cost_usd_total")
@@ -62,16 +73,16 @@ def _totals() -> list[Panel]:
         ),
         number(
             "Month forecast",
-            "What this month is likely to come to: one month in ten is below the first figure, half are "
-            "below the second, nine in ten below the third. All spend together, whatever is chosen above.",
+            "What this month is likely to come to: the quantiles 0.1, 0.5 and 0.9, so that in eight cases of ten it "
+            "ends between the low and the high one. All spend together, whatever is chosen above.",
             USD,
-            Prom(highest("genai_month_forecast_usd", "quantile"), "{{quantile}}", instant=True),
+            *(Prom(month_forecast(name), name, instant=True) for name in FORECASTS),
             links=[links.board("budgets", "Budgets", budget="$__all")],
             width=8,
             nothing="nothing spent yet",
         ),
         number(
-            "USD for a million tokens",
+            "USD per million tokens",
             "Cost, by all tokens that were reported, of whatever type; also those of calls whose cost is not known.",
             USD,
             Prom(f"1e6 * {share(_COST, tokens)}", instant=True),
@@ -86,6 +97,7 @@ def _over_time(name: str) -> Panel:
         "USD an hour, at the pace of each moment. Without a name: not said.",
         USD,
         Prom(hourly("genai_cost_usd_total", name), f"{{{{{name}}}}}"),
+        axis="USD an hour",
         links=[links.ledger(name), links.traces(name)],
         stack=True,
     )
@@ -132,6 +144,7 @@ def _types() -> Panel:
         "is from entries that are older than the split.",
         USD,
         Prom(hourly("genai_cost_by_type_usd_total", "cost_type"), "{{cost_type}}"),
+        axis="USD an hour",
         links=[links.board("models", "Models")],
         stack=True,
         by_name=colors.COST_TYPES,
@@ -145,7 +158,7 @@ def _types_share() -> Panel:
         "Part of the cost of the time that is shown.",
         RATIO,
         Prom(
-            f"{part} / ignoring (cost_type) group_left () ({rise('genai_cost_by_type_usd_total')} > 0)",
+            f"sort_desc({part} / ignoring (cost_type) group_left () ({rise('genai_cost_by_type_usd_total')} > 0))",
             "{{cost_type}}",
             instant=True,
         ),
@@ -166,8 +179,8 @@ def _spread() -> Panel:
 
 def _dear() -> Panel:
     return lines(
-        "The dearest calls",
-        "Of a hundred calls of a model that are not free, one costs more. By provider and model only; as "
+        "The dearest calls, p99",
+        "Of the calls of a model that are not free, 1 % cost more. By provider and model only; as "
         "exact as the buckets of the histogram.",
         USD,
         Prom(quantile(0.99, "genai_call_cost_usd", "model"), "{{model}}", exemplars=True),

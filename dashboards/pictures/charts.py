@@ -8,6 +8,7 @@ from html import escape
 
 _RIGHT, _TOP, _BOTTOM = 10, 8, 20
 _LETTER = 7
+_AXIS = 16
 _LINES = 4
 _TIMES = 6
 
@@ -48,6 +49,7 @@ def chart(
     width: int,
     height: int,
     stack: bool,
+    axis: str = "",
     text: Callable[[float], str],
 ) -> str:
     """Draw series at these times; where a series has no point it is interrupted."""
@@ -60,9 +62,9 @@ def chart(
         drawn.append((line, tops, below))
     largest = max((value for _, tops, _ in drawn for value in tops.values()), default=0)
     high = _nice(largest)
-    left = 12 + _LETTER * max(len(text(high * place / _LINES)) for place in range(_LINES + 1))
+    left = (_AXIS if axis else 0) + 12 + _LETTER * max(len(text(high * place / _LINES)) for place in range(_LINES + 1))
     frame = Frame(width, height, times_s[0], times_s[-1], high, left)
-    parts = [*_grid(frame, text)]
+    parts = [*_grid(frame, text), *_axis(frame, axis)]
     for line, tops, below in drawn:
         parts.extend(_drawn(frame, line, run, tops, below, stack=stack) for run in _runs(tops, times_s))
     return f'<svg width="{width}" height="{height}" viewBox="0 0 {width} {height}">{"".join(parts)}</svg>'
@@ -109,6 +111,13 @@ def _grid(frame: Frame, text: Callable[[float], str]) -> list[str]:
         parts.append(f'<text x="{x:.1f}" y="{frame.height - 5}" class="axis" text-anchor="middle">{said}</text>')
         at_s += step_s
     return parts
+
+
+def _axis(frame: Frame, text: str) -> list[str]:
+    """Write what the values are of beside the axis, from below to above."""
+    middle = (frame.height - _BOTTOM + _TOP) / 2
+    turned = f'transform="translate(11 {middle:.1f}) rotate(-90)"'
+    return [f'<text {turned} class="axis" text-anchor="middle">{escape(text)}</text>'] if text else []
 
 
 def _nice(value: float) -> float:

@@ -6,6 +6,7 @@ Each asks its own queries, and has the title, unit, colours and place that the d
 import re
 from collections.abc import Callable, Sequence
 from html import escape
+from operator import itemgetter
 from typing import Any, Final
 
 from dashboards.boards.colors import GREY, OKABE_ITO
@@ -152,8 +153,9 @@ def _lines(panel: Panel, found: Found, width: int, height: int, said: Callable[[
     head = '<tr><th class="name">name</th><th>last</th><th>mean</th><th>max</th></tr>'
     legend = f"<table>{head}{''.join(rows)}</table>"
     left = height - (len(rows) + 1) * (_LEGEND_ROW + 1)
-    stack = panel["fieldConfig"]["defaults"]["custom"].get("stacking", {}).get("mode") == "normal"
-    return chart(lines, times_s, width=width, height=max(left, 80), stack=stack, text=said) + legend
+    custom = panel["fieldConfig"]["defaults"]["custom"]
+    stack, axis = custom.get("stacking", {}).get("mode") == "normal", custom.get("axisLabel", "")
+    return chart(lines, times_s, width=width, height=max(left, 80), stack=stack, axis=axis, text=said) + legend
 
 
 def _table(panel: Panel, found: Found, width: int, height: int, now_s: float) -> str:
@@ -161,7 +163,9 @@ def _table(panel: Panel, found: Found, width: int, height: int, now_s: float) ->
 
     Source: grafana.com/docs/grafana v13.2, "Transform data", Merge series/tables and Organize fields by name.
     """
-    organized = next(each["options"] for each in panel["transformations"] if each["id"] == "organize")
+    transformed = {each["id"]: each["options"] for each in panel["transformations"]}
+    organized = transformed["organize"]
+    numbers = [each["targetField"] for each in transformed.get("convertFieldType", {}).get("conversions", [])]
     looks = {each["matcher"]["options"]: each["properties"] for each in panel["fieldConfig"]["overrides"]}
     frames = [{name for each in series for name in each.labels} for series in found.values() if series]
     common = sorted(frames[0].intersection(*frames[1:]))
@@ -171,6 +175,7 @@ def _table(panel: Panel, found: Found, width: int, height: int, now_s: float) ->
         for each in series:
             row = rows.setdefault(tuple(each.labels.get(name, "") for name in common), {})
             row |= {**each.labels, column: each.values[-1]}
+            row |= {name: float(each.labels[name]) for name in numbers}
     columns = sorted(organized["indexByName"], key=organized["indexByName"].get)
     shown = [(column, organized["renameByName"].get(column, column)) for column in columns]
     head = "".join(f'<th class="{_kind(column)}">{escape(name)}</th>' for column, name in shown)
@@ -179,23 +184,33 @@ def _table(panel: Panel, found: Found, width: int, height: int, now_s: float) ->
         "<tr>"
         + "".join(_cell(panel, column, row.get(column), looks.get(name, []), now_s) for column, name in shown)
         + "</tr>"
-        for row in [*rows.values()][:fitting]
+        for row in _sorted(panel, [*rows.values()], {name: column for column, name in shown})[:fitting]
     ]
     if len(rows) > fitting:
         body.append(f'<tr><td class="name">and {len(rows) - fitting} more</td></tr>')
     return f'<table class="cells{" narrow" if width < _NARROW else ""}"><tr>{head}</tr>{"".join(body)}</table>'
 
 
+def _sorted(panel: Panel, rows: list[dict[str, Any]], columns: dict[str, str]) -> list[dict[str, Any]]:
+    """Put rows into the order that the table has at first; what is absent comes last."""
+    for by in reversed(panel["options"].get("sortBy") or []):
+        column = columns[by["displayName"]]
+        there = sorted((row for row in rows if row.get(column) is not None), key=itemgetter(column), reverse=by["desc"])
+        rows = there + [row for row in rows if row.get(column) is None]
+    return rows
+
+
 def _cell(panel: Panel, column: str, value: Any, properties: list[dict[str, Any]], now_s: float) -> str:  # Any: JSON
     look = {each["id"]: each["value"] for each in properties}
     if value is None or isinstance(value, str):
-        absent = "" if _kind(column) else panel["fieldConfig"]["defaults"]["mappings"][0]["options"]["result"]["text"]
+        mapped = look.get("mappings") or panel["fieldConfig"]["defaults"]["mappings"]
+        absent = "" if _kind(column) else mapped[0]["options"]["result"]["text"]
         return f'<td class="{_kind(column)}">{escape(value or absent)}</td>'
     said = text(value, look.get("unit", "short"), look.get("decimals"), now_s)
     if look.get("custom.cellOptions", {}).get("type") == "color-background":
         color = _step(look["thresholds"], value)
         return f'<td style="background:{color};color:{"#24292e" if color == "#F0E442" else "#fff"}">{said}</td>'
-    return f"<td>{said}</td>"
+    return f'<td class="{_kind(column)}">{said}</td>'
 
 
 def _kind(column: str) -> str:

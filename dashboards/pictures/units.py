@@ -37,7 +37,7 @@ _LOOKS: Final = {
     "percentunit": _Look(after="%", times=100),
     "s": _Look(after=" s", sizes=_TIMES),
     "bytes": _Look(after=" B", sizes=((2.0**30, " GiB"), (2.0**20, " MiB"), (2.0**10, " KiB"))),
-    "ops": _Look(after=" ops/s"),
+    "percent": _Look(after="%"),
     "short": _Look(sizes=((1e9, " Bil"), (1e6, " Mil"), (1e3, " K"))),
 }
 

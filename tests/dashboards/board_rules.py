@@ -20,6 +20,7 @@ from tests.dashboards.boards import Dashboard
 
 SOURCES = {"${datasource}": "prometheus", "${postgresql}": "grafana-postgresql-datasource"}
 _COUNTER = re.compile(r"_(total|bucket|count|sum)$")
+_LETTERS = 5.75  # for each of the 24 columns
 Complaints = Iterator[str]
 
 
@@ -113,6 +114,72 @@ def _read(panel: dict[str, Any]) -> Iterator[str]:
                     yield found.name.removesuffix("_bucket")
         else:
             yield from re.findall(r"\bFROM (\w+)", query["rawSql"])
+
+
+def rates_say_what_of(dashboard: Dashboard) -> Complaints:
+    """A chart of how much there is in a time says on its axis of what, and in which time: no unit says it of calls.
+
+    A part of something, and a quantile, are in no time.
+    """
+    for target in boards.expressions(dashboard):
+        node = boards.parsed(target.query["expr"])
+        label = target.panel["fieldConfig"]["defaults"].get("custom", {}).get("axisLabel") or ""
+        if target.panel["type"] == "timeseries" and (wanted := _pace(node)) and wanted not in label:
+            yield f"{target.where}: '{label}' does not say '{wanted}'"
+    for panel in boards.panels(dashboard):
+        if panel["fieldConfig"]["defaults"].get("unit") == "ops":
+            yield f"{panel['title']}: calls, spans and tokens are no operations"
+
+
+def _pace(node: Any) -> str:
+    """In which time an expression says how much there is."""
+    for each in boards.nodes(node):
+        if isinstance(each, promql.BinaryExpr) and str(each.op) == "/":
+            return ""
+        if isinstance(each, promql.Call) and each.func.name == "histogram_quantile":
+            return ""
+        if isinstance(each, promql.BinaryExpr) and isinstance(each.lhs, promql.NumberLiteral) and each.lhs.val == 3600:
+            return " an hour"
+        if isinstance(each, promql.Call) and each.func.name in {"rate", "increase"}:
+            return " a second" if each.func.name == "rate" else "in the last hour"
+    return ""
+
+
+def quantiles_have_their_name(dashboard: Dashboard) -> Complaints:
+    """A quantile is called p50, p95 or p99 where it is shown, and on one dashboard as on all others."""
+    for target in boards.expressions(dashboard):
+        found = re.search(r"histogram_quantile\(0?(\.\d+)", target.query["expr"])
+        if found is None:
+            continue
+        name = f"p{round(float(found[1]) * 100)}"
+        if name not in " ".join([target.panel["title"], target.query.get("legendFormat") or "", _column(target)]):
+            yield f"{target.where}: not called {name}"
+        if name not in {"p50", "p95", "p99"}:
+            yield f"{target.where}: {name}"
+
+
+def _column(target: boards.Target) -> str:
+    """What the column of a table is called that a query fills."""
+    organized = (each["options"] for each in target.panel.get("transformations") or [] if each["id"] == "organize")
+    renamed = next(organized, {}).get("renameByName", {})
+    return renamed.get(f"Value #{target.query['refId']}", "")
+
+
+def titles_have_room(dashboard: Dashboard) -> Complaints:
+    """A title is not cut off: of a panel as narrow as a stat, about 23 letters can be seen."""
+    for panel in boards.panels(dashboard):
+        if len(panel["title"]) > panel["gridPos"]["w"] * _LETTERS:
+            yield f"{panel['title']}: too long for its width"
+
+
+def bars_are_in_order(dashboard: Dashboard) -> Complaints:
+    """Bars stand in the order of their length, not of their names."""
+    for target in boards.expressions(dashboard):
+        node = boards.parsed(target.query["expr"])
+        sorts = isinstance(node, promql.AggregateExpr) and str(node.op) in {"topk", "bottomk"}
+        sorts = sorts or (isinstance(node, promql.Call) and node.func.name in {"sort", "sort_desc"})
+        if target.panel["type"] == "bargauge" and not sorts and boards.labels_of(node) != frozenset():
+            yield target.where
 
 
 def nothing_is_said(dashboard: Dashboard) -> Complaints:
@@ -391,6 +458,10 @@ RULES: tuple[Callable[[Dashboard], Complaints], ...] = (
     variables_are_read_anew,
     variables_exist,
     panels_say_what_they_show,
+    rates_say_what_of,
+    quantiles_have_their_name,
+    titles_have_room,
+    bars_are_in_order,
     nothing_is_said,
     panels_lead_on,
     links_have_their_values,

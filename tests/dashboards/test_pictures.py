@@ -1,5 +1,7 @@
 """What the pictures of panels say: values in their units, in the colours of their steps, under their names."""
 
+import re
+
 import pytest
 
 from dashboards.pictures.page import page
@@ -23,7 +25,8 @@ NOW_S = 1_795_000_000.0
         (1536, "bytes", None, "1.50 KiB"),
         (1690, "short", None, "1.69 K"),
         (1039, "locale", 0, "1,039"),
-        (0.0217, "ops", None, "0.0217 ops/s"),
+        (0.0217, "short", None, "0.0217"),
+        (75, "percent", 0, "75%"),
         ((NOW_S + 3 * 86_400) * 1000, "dateTimeFromNow", None, "in 3 days"),
         ((NOW_S - 5) * 1000, "dateTimeFromNow", None, "a few seconds ago"),
     ],
@@ -59,6 +62,24 @@ def test_rows_of_a_table_are_joined_by_the_labels_that_all_queries_have() -> Non
     assert html.count("company") == 1
     assert "50.0%" in html
     assert "75.0%" in html
+
+
+def test_an_axis_says_what_the_unit_does_not() -> None:
+    series = Series({"model": "gpt-5"}, [1, 2], [NOW_S - 60, NOW_S])
+    assert ">USD an hour</text>" in drawn("overview", "Cost by model", {"A": [series]})
+
+
+def test_rows_are_in_the_order_that_the_table_has() -> None:
+    """Labels that are numbers, by their value: as texts, 100 would come before 75."""
+    percents = ("0", "100", "75", "90")
+    found = [one(1, budget=budget, at_least=each) for budget in ("users", "calls") for each in percents]
+    rows = re.findall(">(users|calls|[0-9]+%)<", drawn("budgets", "Groups by what they have used", {"A": found}))
+    each = ["0%", "75%", "90%", "100%"]
+    assert [row for row in rows if row.endswith("%")] == each * 2
+    assert rows.index("calls") < rows.index("users")
+    used = [one(0.5, budget="one"), one(0.9, budget="two")]
+    html = drawn("budgets", "How they stand", {"A": used, "C": used})
+    assert html.index(">two<") < html.index(">one<")
 
 
 def test_a_legend_says_how_many_series_it_has_no_room_for() -> None:
