@@ -12,8 +12,19 @@ from grafana_foundation_sdk.models.dashboard import DashboardLink, Panel
 
 from dashboards.boards import colors, links, variables
 from dashboards.boards.boards import Board
-from dashboards.boards.looks import Column
-from dashboards.boards.panels import COUNT, RATIO, SECONDS, USD, WHOLE, Row, lines, number, rows
+from dashboards.boards.looks import NO_TRAFFIC, Column
+from dashboards.boards.panels import (
+    COUNT,
+    NONE_REPORTED,
+    RATIO,
+    SECONDS,
+    USD,
+    WHOLE,
+    Row,
+    lines,
+    number,
+    rows,
+)
 from dashboards.boards.targets import Sql
 
 _MODEL: Final = "coalesce(response_model, request_model, '')"
@@ -22,6 +33,7 @@ _USD: Final = "sum(cost_pusd) / 1e12"
 # What is not known of any call is no 0: the sum of no rows is none.
 _KNOWN_USD: Final = "FILTER (WHERE price_status IN ('priced', 'free'))"
 _KNOWN_TOKENS: Final = "FILTER (WHERE usage_status IN ('reported', 'partial'))"
+_ALL_TOKENS: Final = "sum(coalesce(input_tokens, 0) + coalesce(output_tokens, 0))"
 _ROLLED_USD: Final = f"(sum(cost_micro_usd) {_KNOWN_USD} + sum(cost_rest_pusd) {_KNOWN_USD} / 1e6) / 1e6"
 _ROLLED_TOKENS: Final = f"sum(input_tokens) {_KNOWN_TOKENS} AS input, sum(output_tokens) {_KNOWN_TOKENS} AS output"
 # A text: as a time, the day would be shown in the reader's time zone, west of UTC as the day before.
@@ -119,10 +131,11 @@ def _here() -> list[DashboardLink]:
 
 
 def _totals() -> list[Panel]:
-    def total(title: str, text: str, unit: str, value: str, *, decimals: int | None = 0) -> Panel:
-        return number(
-            title, text, unit, Sql(f"SELECT {value} AS value\n{_OF_ENTRIES}"), links=_here(), decimals=decimals
-        )
+    def total(
+        title: str, text: str, unit: str, value: str, *, decimals: int | None = 0, nothing: str = NO_TRAFFIC
+    ) -> Panel:
+        sql = Sql(f"SELECT {value} AS value\n{_OF_ENTRIES}")
+        return number(title, text, unit, sql, links=_here(), decimals=decimals, nothing=nothing)
 
     known = "count(*) FILTER (WHERE cost_pusd IS NOT NULL)"
     return [
@@ -134,7 +147,8 @@ def _totals() -> list[Panel]:
             "Tokens",
             "Input and output, as reported.",
             COUNT,
-            "sum(coalesce(input_tokens, 0) + coalesce(output_tokens, 0))",
+            f"{_ALL_TOKENS} {_KNOWN_TOKENS}",
+            nothing=NONE_REPORTED,
         ),
         total(
             "Cost for a call",
@@ -326,14 +340,14 @@ def _budgets() -> Panel:
 def _unknown() -> Panel:
     sql = (
         f"SELECT price_reason AS reason, provider, {_MODEL} AS model, usage_status AS usage, count(*) AS calls,\n"
-        "  sum(coalesce(input_tokens, 0) + coalesce(output_tokens, 0)) AS tokens, max(price_detail) AS detail\n"
+        f"  {_ALL_TOKENS} {_KNOWN_TOKENS} AS tokens, max(price_detail) AS detail\n"
         f"{_OF_ENTRIES}\n  AND price_status = 'unpriced'\nGROUP BY 1, 2, 3, 4\nORDER BY calls DESC\nLIMIT 500"
     )
     return rows(
         "Calls whose cost is not known",
         "By the reason.",
         Sql(sql),
-        {"calls": _CALLS, "tokens": _TOKENS},
+        {"calls": _CALLS, "tokens": Column(unit=COUNT, absent="unknown")},
         links=[links.ledger("provider", "model", column=True)],
         width=12,
         nothing="none",

@@ -27,6 +27,7 @@ class Column:
     steps: colors.Steps | None = None
     links: tuple[models.DashboardLink, ...] = ()
     bar: bool = False
+    absent: str | None = None
 
     def properties(self) -> list[models.DynamicConfigValue]:
         """Return it as an override has it."""
@@ -38,6 +39,8 @@ class Column:
         if self.steps is not None:
             found["thresholds"] = _thresholds(self.steps)
             found["custom.cellOptions"] = {"type": "color-background", "mode": "basic"}
+        if self.absent is not None:
+            found["mappings"] = [_absent(self.absent)]
         if self.bar:
             found |= {"custom.cellOptions": {"type": "gauge", "mode": "basic"}, "min": 0, "max": 1}
         return [models.DynamicConfigValue(id_val=name, value=value) for name, value in found.items()]
@@ -96,12 +99,15 @@ def _thresholds(steps: colors.Steps) -> models.ThresholdsConfig:
 
 def _mappings(look: Look) -> list[models.ValueMapping]:
     absent = look.nothing if look.absent is None else look.absent
-    special = models.DashboardSpecialValueMapOptions(
-        match=models.SpecialValueMatch.NULL_AND_NAN,
-        result=models.ValueMappingResult(text=absent, color=colors.GREY),
-    )
     words = {value: models.ValueMappingResult(text=word) for value, word in look.words.items()}
-    return [models.SpecialValueMap(options=special), *([models.ValueMap(options=words)] if words else [])]
+    return [_absent(absent), *([models.ValueMap(options=words)] if words else [])]
+
+
+def _absent(text: str) -> models.SpecialValueMap:
+    special = models.DashboardSpecialValueMapOptions(
+        match=models.SpecialValueMatch.NULL_AND_NAN, result=models.ValueMappingResult(text=text, color=colors.GREY)
+    )
+    return models.SpecialValueMap(options=special)
 
 
 def _override(name: str, properties: list[models.DynamicConfigValue]) -> models.DashboardFieldConfigSourceOverrides:

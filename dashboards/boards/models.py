@@ -5,8 +5,31 @@ from grafana_foundation_sdk.models.dashboard import Panel
 from dashboards.boards import colors, links, variables
 from dashboards.boards.boards import Board
 from dashboards.boards.looks import Column
-from dashboards.boards.panels import COUNT, RATIO, SECONDS, USD, WHOLE, Row, bars, grid, lines, number
-from dashboards.boards.queries import RANGE, hourly, or_none, priced, quantile, rate, rise, share
+from dashboards.boards.panels import (
+    COUNT,
+    NONE_REPORTED,
+    RATIO,
+    SECONDS,
+    USD,
+    WHOLE,
+    Row,
+    bars,
+    grid,
+    lines,
+    number,
+)
+from dashboards.boards.queries import (
+    RANGE,
+    hourly,
+    or_none,
+    priced,
+    quantile,
+    rate,
+    reported,
+    rise,
+    share,
+    tokens,
+)
 from dashboards.boards.targets import Prom
 
 _BY = "provider, model"
@@ -94,15 +117,18 @@ def _totals() -> list[Panel]:
 
 def _comparison() -> Panel:
     cost, calls = rise("genai_cost_usd_total", _BY), rise("genai_calls_total", _BY)
-    tokens, written = rise("genai_tokens_total", _BY), rise("genai_tokens_total", _BY, _OUTPUT)
+    used = rise("genai_tokens_total", _BY)
     taken, read = rise("genai_tokens_total", _BY, _INPUT), rise("genai_tokens_total", _BY, _READ)
     errors = or_none(rise("genai_calls_total", _BY, 'outcome="error"'), calls)
     columns = {
         "cost": (cost, Column(unit=USD)),
         "calls": (calls, Column(unit=WHOLE, decimals=0)),
         "cost for a call": (share(cost, priced("rise", _BY)), Column(unit=USD, decimals=6)),
-        "USD per million tokens": (f"1e6 * {share(cost, tokens)}", Column(unit=USD)),
-        "output tokens for a call": (share(written, calls), Column(unit=COUNT)),
+        "USD per million tokens": (f"1e6 * {share(cost, used)}", Column(unit=USD)),
+        "output tokens for a call": (
+            share(tokens("rise", _BY, _OUTPUT), reported("rise", _BY)),
+            Column(unit=COUNT, absent="unknown"),
+        ),
         "cache hits": (share(or_none(read, taken), taken), Column(unit=RATIO, decimals=1, bar=True)),
         "net saved by the cache": (_net_saved(_BY), Column(unit=USD)),
         "fail": (share(errors, calls), Column(unit=RATIO, decimals=1, steps=colors.FEW)),
@@ -114,7 +140,8 @@ def _comparison() -> Panel:
     }
     return grid(
         "Models side by side",
-        "In the time that is shown; a click on a heading sorts. Durations and speeds by provider and model only.",
+        "In the time that is shown; a click on a heading sorts. Output tokens are a mean of the calls whose usage is "
+        "known. Durations and speeds by provider and model only.",
         _BOTH,
         columns,
         links=[links.ledger(*_BOTH, column=True), links.traces(*_BOTH, column=True)],
@@ -210,20 +237,21 @@ def _written() -> Panel:
         "Written to caches",
         "Tokens a second.",
         COUNT,
-        rate("genai_tokens_total", _BY, 'token_type="input_cache_write"'),
+        tokens("rate", _BY, 'token_type="input_cache_write"'),
         axis="tokens a second",
         stack=True,
     )
 
 
 def _tokens_for_a_call() -> Panel:
-    calls = rate("genai_calls_total")
+    calls = reported("rate")
     return lines(
         "Tokens for a call",
-        "Mean over all calls.",
+        "Mean over the calls whose usage is known.",
         COUNT,
-        Prom(share(rate("genai_tokens_total", extra=_INPUT), calls), "input"),
-        Prom(share(rate("genai_tokens_total", extra=_OUTPUT), calls), "output"),
+        Prom(share(tokens("rate", extra=_INPUT), calls), "input"),
+        Prom(share(tokens("rate", extra=_OUTPUT), calls), "output"),
+        nothing=NONE_REPORTED,
         links=[links.traces()],
         by_name={"input": colors.BLUE, "output": colors.ORANGE},
     )
@@ -245,7 +273,8 @@ def _tokens() -> Panel:
         "Tokens by type",
         "Tokens a second; the types are disjoint and add up to all.",
         COUNT,
-        Prom(rate("genai_tokens_total", "token_type"), "{{token_type}}"),
+        Prom(tokens("rate", "token_type"), "{{token_type}}"),
+        nothing=NONE_REPORTED,
         axis="tokens a second",
         links=[links.traces()],
         stack=True,

@@ -5,7 +5,18 @@ from grafana_foundation_sdk.models.dashboard import Panel
 from dashboards.boards import colors, links, variables
 from dashboards.boards.boards import Board
 from dashboards.boards.looks import Column
-from dashboards.boards.panels import COUNT, RATIO, SECONDS, USD, Row, bars, grid, lines, number
+from dashboards.boards.panels import (
+    COUNT,
+    NONE_REPORTED,
+    RATIO,
+    SECONDS,
+    USD,
+    Row,
+    bars,
+    grid,
+    lines,
+    number,
+)
 from dashboards.boards.queries import (
     ALERTS,
     FORECASTS,
@@ -20,6 +31,7 @@ from dashboards.boards.queries import (
     rate,
     rise,
     share,
+    tokens,
 )
 from dashboards.boards.targets import Prom
 
@@ -163,7 +175,8 @@ def _tokens() -> Panel:
         "Tokens",
         "Tokens a second; the types are disjoint and add up to all.",
         "short",
-        Prom(rate("genai_tokens_total", "token_type"), "{{token_type}}"),
+        Prom(tokens("rate", "token_type"), "{{token_type}}"),
+        nothing=NONE_REPORTED,
         axis="tokens a second",
         links=[links.board("models", "Models")],
         stack=True,

@@ -27,6 +27,7 @@ WHOLE: Final = "locale"
 CALLS_A_SECOND: Final = "suffix: calls/s"
 BYTES: Final = "bytes"
 ABSENT: Final = "-"
+NONE_REPORTED: Final = "none reported"
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,27 @@ def priced(counting: str, by: str = "") -> str:
     return f"({calls} - {or_none(count('genai_unpriced_calls_total', by), calls)})"
 
 
+def tokens(counting: str, by: str = "", extra: str = "") -> str:
+    """Return how many tokens were used, `counting` them by `rise` or `rate`; nothing where that is not known.
+
+    A call whose usage was not reported adds none: where there are such calls, and no token of any other, it is not 0.
+    """
+    count = {"rise": rise, "rate": rate}[counting]
+    # By type of token there are no calls.
+    shared = ", ".join(name for name in by.split(", ") if name != "token_type")
+    of = "" if shared == by else f" on ({shared})"
+    none = f"{count('genai_unreported_calls_total', shared)} > 0 unless {count('genai_tokens_total', shared)} > 0"
+    return f"({count('genai_tokens_total', by, extra)} unless{of} ({none}))"
+
+
+def reported(counting: str, by: str = "") -> str:
+    """Return how many calls have a known usage: the others are in no mean of tokens."""
+    count = {"rise": rise, "rate": rate}[counting]
+    calls = count("genai_calls_total", by)
+    unknown = count("genai_unreported_calls_total", by, 'usage_status="unreported"')
+    return f"({calls} - {or_none(unknown, calls)})"
+
+
 def quantile(
     part: float, metric: str, by: str = "", window: str = RATE, names: tuple[str, ...] = ("provider", "model")
 ) -> str:

@@ -17,6 +17,7 @@ from dashboards.boards.queries import (
     quantile,
     rise,
     share,
+    tokens,
 )
 from dashboards.boards.targets import Prom
 
@@ -47,7 +48,7 @@ def board() -> Board:
 
 def _totals() -> list[Panel]:
     before = rise("genai_cost_usd_total", before=RANGE)
-    tokens = rise("genai_tokens_total")
+    used = rise("genai_tokens_total")
     return [
         number(
             "Cost",
@@ -85,7 +86,7 @@ def _totals() -> list[Panel]:
             "USD per million tokens",
             "Cost, by all tokens that were reported, of whatever type; also those of calls whose cost is not known.",
             USD,
-            Prom(f"1e6 * {share(_COST, tokens)}", instant=True),
+            Prom(f"1e6 * {share(_COST, used)}", instant=True),
             links=[links.board("models", "Models")],
         ),
     ]
@@ -110,14 +111,14 @@ def _table(*keys: str) -> Panel:
     columns = {
         "cost": (cost, Column(unit=USD)),
         "calls": (calls, Column(unit=WHOLE, decimals=0)),
-        "tokens": (rise("genai_tokens_total", by), Column(unit=COUNT)),
+        "tokens": (tokens("rise", by), Column(unit=COUNT, absent="unknown")),
         "cost for a call": (share(cost, f"({calls} - {unpriced})"), Column(unit=USD, decimals=6)),
         "cost unknown": (share(unpriced, calls), Column(unit=RATIO, decimals=1, steps=colors.FEW)),
     }
     return grid(
         f"By {keys[0]} and {keys[1]}",
         "Sums of the time that is shown. What is in no sum, for it has no price, is in the "
-        "last column: the share of the calls.",
+        "last column: the share of the calls. Tokens are unknown where none were reported, and not of all calls.",
         keys,
         columns,
         links=[links.ledger(*keys, column=True), links.traces(*keys, column=True)],

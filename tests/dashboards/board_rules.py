@@ -152,17 +152,10 @@ def quantiles_have_their_name(dashboard: Dashboard) -> Complaints:
         if found is None:
             continue
         name = f"p{round(float(found[1]) * 100)}"
-        if name not in " ".join([target.panel["title"], target.query.get("legendFormat") or "", _column(target)]):
+        if name not in " ".join([target.panel["title"], target.query.get("legendFormat") or "", boards.column(target)]):
             yield f"{target.where}: not called {name}"
         if name not in {"p50", "p95", "p99"}:
             yield f"{target.where}: {name}"
-
-
-def _column(target: boards.Target) -> str:
-    """What the column of a table is called that a query fills."""
-    organized = (each["options"] for each in target.panel.get("transformations") or [] if each["id"] == "organize")
-    renamed = next(organized, {}).get("renameByName", {})
-    return renamed.get(f"Value #{target.query['refId']}", "")
 
 
 def titles_have_room(dashboard: Dashboard) -> Complaints:
@@ -371,6 +364,22 @@ def zero_is_said_where_it_is_true(dashboard: Dashboard) -> Complaints:
             yield target.where
 
 
+def unknown_tokens_are_not_none(dashboard: Dashboard) -> Complaints:
+    """Tokens are shown only where they are known: of a call whose usage was not reported, 0 is no figure.
+
+    A share of tokens is guarded by what it is divided by.
+    """
+    for target in boards.expressions(dashboard):
+        for each in boards.series(boards.parsed(target.query["expr"])):
+            if each.name != "genai_tokens_total":
+                continue
+            operators = [node for node in each.around if isinstance(node, promql.BinaryExpr)]
+            known = any(str(node.op) == "unless" and "genai_unreported_calls_total" in str(node) for node in operators)
+            shared = any(str(node.op) == "/" and "genai_tokens_total" in str(node.rhs) for node in operators)
+            if not known and not shared:
+                yield f"{target.where}: tokens that may not be known"
+
+
 def heatmaps_are_of_buckets(dashboard: Dashboard) -> Complaints:
     """What a heatmap shows is asked for as one: only then is each bucket surely without what is in those below it.
 
@@ -474,6 +483,7 @@ RULES: tuple[Callable[[Dashboard], Complaints], ...] = (
     replicas_are_put_together,
     divisions_are_guarded,
     zero_is_said_where_it_is_true,
+    unknown_tokens_are_not_none,
     heatmaps_are_of_buckets,
     latencies_have_exemplars,
     thresholds_are_no_money,

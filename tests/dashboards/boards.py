@@ -61,6 +61,13 @@ def expressions(dashboard: Dashboard) -> Iterator[Target]:
     return (target for target in targets(dashboard) if "expr" in target.query)
 
 
+def column(target: Target) -> str:
+    """What the column of a table is called that a query fills."""
+    organized = (each["options"] for each in target.panel.get("transformations") or [] if each["id"] == "organize")
+    renamed = next(organized, {}).get("renameByName", {})
+    return renamed.get(f"Value #{target.query['refId']}", "")
+
+
 def filled_in(expr: str) -> str:
     """An expression with all values chosen: it is PromQL then."""
     for name, value in _FILLED_IN.items():

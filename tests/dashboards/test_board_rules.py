@@ -124,6 +124,8 @@ SPOILED: list[tuple[str, Callable[[Dashboard], None]]] = [
     ("replicas_are_put_together", query("max by (budget, group) (genai_budget_remaining_usd)")),
     ("divisions_are_guarded", query(f"sum({MAX} ({COST})) / sum({MAX} ({COST}))")),
     ("zero_is_said_where_it_is_true", query(f"sum({MAX} ({COST})) or vector(0)")),
+    ("unknown_tokens_are_not_none", query(f"sum({MAX} (rate(genai_tokens_total[$__rate_interval])))")),
+    ("unknown_tokens_are_not_none", query("sum(genai_tokens_total) / (sum(genai_calls_total) > 0)")),
     ("heatmaps_are_of_buckets", of_panel(type="heatmap")),
     ("latencies_have_exemplars", query(f"sum by (le) (rate({BUCKETS}[$__rate_interval]))", exemplar=False)),
     ("thresholds_are_no_money", fields("stat", thresholds={"steps": [{"color": BLUE}, {"color": ORANGE, "value": 9}]})),

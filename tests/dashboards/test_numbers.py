@@ -145,6 +145,32 @@ def test_what_is_chosen_is_what_is_summed(stage: Stage, chosen: Chosen) -> None:
     assert high < within(stage, window, COST).low
 
 
+def test_tokens_that_nobody_reported_are_not_said_to_be_none(stage: Stage) -> None:
+    """All calls to one model lack their usage, but for those that failed; of embeddings it is known that none came."""
+    for name, title, column in (
+        ("spend", "By service and model", "tokens"),
+        ("models", "Models side by side", "output tokens for a call"),
+    ):
+        said = {each.labels["model"]: each.values[0] for each in of_column(stage, name, title, column)}
+        models = {model for row in stage.select("SELECT DISTINCT model FROM spend_days") if (model := row["model"])}
+        assert models - said.keys() == {"gpt-4.1"}
+        assert (said["text-embedding-3-small"] == 0) == (column != "tokens")
+    window = stage.past(24 * HOUR_S)
+    lacking = f'max without (instance, pod) (rate(genai_unreported_calls_total{{model="gpt-4.1"}}[{window.rate_s}s]))'
+    (unknown,) = asking.ask(stage.prometheus, f"sum({lacking}) > 0", window, instant=False)
+    for each in of_column(stage, "overview", "Tokens", "", {"model": ["gpt-4.1"]}):
+        assert not {*each.times_s} & {*unknown.times_s}
+
+
+def of_column(stage: Stage, name: str, title: str, column: str, chosen: Chosen = asking.ALL) -> list[asking.Series]:
+    """What a column of a table says, or a chart, at the end of a day."""
+    dashboard, window = boards.load(f"spanledger-{name}"), stage.past(24 * HOUR_S)
+    targets = (each for each in boards.expressions(dashboard) if each.panel["title"] == title)
+    (target,) = (each for each in targets if boards.column(each) == column)
+    expr = grafana.promql(target.query["expr"], window, asking.variables(dashboard), chosen)
+    return asking.ask(stage.prometheus, expr, window, instant=bool(target.query["instant"]))
+
+
 def test_counters_are_the_ledgers_totals(stage: Stage) -> None:
     """To the last digit that a float has; each replica says the same, so that their sum would be twice as much."""
     for metric, what in (("cost_usd", COST), ("calls", CALLS), ("tokens", TOKENS)):
