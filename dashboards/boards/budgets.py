@@ -195,8 +195,8 @@ def _groups() -> Panel:
         nothing="no groups",
         width=12,
         height=10,
-        numbers={"at_least": Column(unit="percent", decimals=0)},
-        sort=("budget", "at_least"),
+        numbers={"at_least": ("used at least", Column(unit="percent", decimals=0))},
+        sort=("budget", "used at least"),
     )
 
 

@@ -227,32 +227,33 @@ def grid(
     width: int = 24,
     height: int = 9,
     nothing: str = NO_TRAFFIC,
-    numbers: Mapping[str, Column] | None = None,
+    numbers: Mapping[str, tuple[str, Column]] | None = None,
     sort: str | Sequence[str] = "",
 ) -> models.Panel:
     """Show one row for each set of labels, and in each column what an expression says of it.
 
-    Rows are in the order of one column, the largest first, or of several, the smallest first; labels that are
-    `numbers` by their value, not by their digits.
+    Rows are in the order of one column, the largest first, or of several, the smallest first. Labels that are `numbers`
+    are called something else, and are in order by their value, not by their digits.
     """
+    given = numbers or {}
     queries = [Prom(expr, instant=True, format=PromQueryFormat.TABLE) for expr, _ in columns.values()]
     values = [f"Value #{chr(65 + place)}" for place in range(len(columns))] if len(columns) > 1 else ["Value"]
     order = {name: place for place, name in enumerate([*keys, *values])}
     organized = {
         "excludeByName": {"Time": True},
         "indexByName": order,
-        "renameByName": dict(zip(values, columns, strict=True)),
+        "renameByName": dict(zip(values, columns, strict=True)) | {name: title for name, (title, _) in given.items()},
     }
     merged = [models.DataTransformerConfig(id_val="merge", options={})] if len(columns) > 1 else []
     built = _table(sort).build()
-    converted = [{"targetField": name, "destinationType": "number"} for name in numbers or ()]
+    converted = [{"targetField": name, "destinationType": "number"} for name in given]
     if converted:
         merged.append(models.DataTransformerConfig(id_val="convertFieldType", options={"conversions": converted}))
     built.transformations = [*merged, models.DataTransformerConfig(id_val="organize", options=organized)]
     look = Look(
         title=title, text=text, unit=COUNT, links=links, width=width, height=height, nothing=nothing, absent=ABSENT
     )
-    looks = {name: column for name, (_, column) in columns.items()} | dict(numbers or {})
+    looks = {name: column for name, (_, column) in columns.items()} | dict(given.values())
     return with_columns(dressed(built, look, queries), looks)
 
 
