@@ -179,7 +179,7 @@ def _progress() -> Panel:
         steps=colors.USED,
         high=1,
         nothing=_NONE_SHOWN,
-        height=10,
+        height=14,
     )
 
 
@@ -194,7 +194,7 @@ def _groups() -> Panel:
         links=[links.periods(links.cell("budget"))],
         nothing="no groups",
         width=12,
-        height=10,
+        height=14,
         numbers={"at_least": ("used at least", Column(unit="percent", decimals=0))},
         sort=("budget", "used at least"),
     )
