@@ -34,6 +34,8 @@ SCRAPE_S: Final = 1
 READER: Final = "grafana"
 REFUSED: Final = 3
 """How many calls services say, of each exporter, that they refused."""
+_REFUSED_TEAM: Final = "research"
+"""Its calls have used up their hard budget, to the last one: none comes in any more."""
 _BEFORE_S: Final = 5
 _PACE_S: Final = 0.1
 _SETTINGS: Final = {
@@ -154,8 +156,9 @@ def scraping(folder: Path, exporters: Sequence[Exporter]) -> Generator[prometheu
 
 @contextmanager
 def _traffic(exporters: Sequence[Exporter], dice: random.Random) -> Generator[None]:
-    """Let calls come in through all exporters in turn, until the end of the block."""
+    """Let calls come in through all exporters in turn, until the end of the block; of one team all are refused."""
     over = threading.Event()
+    going_on = [habit for habit in calls.HABITS if habit.team != _REFUSED_TEAM]
 
     def run() -> None:
         for exporter in exporters:
@@ -164,7 +167,7 @@ def _traffic(exporters: Sequence[Exporter], dice: random.Random) -> Generator[No
             _post(f"http://{exporter.http}/v1/budgets/leases", json.dumps(_DECISIONS).encode(), "application/json")
         turn = 0
         while not over.wait(_PACE_S):
-            habits = dice.choices(calls.HABITS, [habit.weight for habit in calls.HABITS], k=3)
+            habits = dice.choices(going_on, [habit.weight for habit in going_on], k=3)
             made = [call for habit in habits for call in calls.calls_of(habit, time.time_ns(), dice)]
             for request in calls.bodies(made):
                 send(exporters[turn % len(exporters)], request)
@@ -201,7 +204,7 @@ def _odd() -> list[bytes]:
 # What a service tells that enforces hard budgets.
 _DECISIONS: Final = {
     "process": "11111111-aaaa",
-    "service": "shop",
+    "service": "laboratory",
     "decisions": [
         {"budget": "calls", "decision": "admitted", "count": 20},
         {"budget": "calls", "decision": "refused", "count": REFUSED},
@@ -212,16 +215,16 @@ _DECISIONS: Final = {
 def _budgets(past: Sequence[Entry], now_s: int) -> str:
     """Write budgets in each unit, soft and hard, alone and by group: some near their limit, some beyond it.
 
-    Their period is as long again as there are calls, so that something is left to be forecast on any day of a month.
+    The hard one is used up and no more than that, for it holds. Their period is as long again as there are calls, so
+    that something is left to be forecast on any day of a month.
     """
     usd: dict[str, float] = {}
     words: dict[str, int] = {}
-    calls_made: dict[str, int] = {}
+    made = sum(entry.sums.calls for entry in past if entry.cell.team == _REFUSED_TEAM)
     for entry in past:
         team, service = entry.cell.team, entry.cell.service
         usd[team] = usd.get(team, 0) + entry.sums.cost_pusd / 1e12
         words[service] = words.get(service, 0) + entry.sums.input_tokens + entry.sums.output_tokens
-        calls_made[service] = calls_made.get(service, 0) + entry.sums.calls
     since = datetime.fromtimestamp(now_s, UTC).date() - timedelta(days=calls.DAYS)
     period = f'period = "days"\ndays = {2 * calls.DAYS}\nsince = {since}'
     return f"""
@@ -249,7 +252,8 @@ per = ["service"]
 
 [[budget]]
 name = "calls"
-limit_calls = {max(calls_made.values()) * 3 // 4}
+scope = {{ team = "{_REFUSED_TEAM}" }}
+limit_calls = {made}
 per = ["service"]
 mode = "hard"
 {period}

@@ -199,6 +199,12 @@ def test_budgets_are_the_ledgers_to_a_micro_usd(stage: Stage) -> None:
     assert all(0 <= truth[key] - spent < 1e-6 for key, spent in shown.items())
 
 
+def test_a_hard_budget_is_used_and_holds(stage: Stage) -> None:
+    """To the last call, and not beyond it: what is shown of the stage in pictures is what a hard budget does."""
+    assert total(stage, 'max(genai_budget_used_ratio and on (budget) genai_budget_mode_info{mode="hard"})') == 1
+    assert total(stage, "min(genai_budget_remaining_calls)") == 0
+
+
 def test_the_first_refused_calls_are_seen(stage: Stage) -> None:
     """What each exporter was told is summed; its series began at 0."""
     told = stages.REFUSED * len(stage.exporters)
