@@ -233,11 +233,12 @@ def _saved_by_model() -> Panel:
 
 
 def _written() -> Panel:
+    written = tokens("rate", _BY, 'token_type="input_cache_write"')
     return _lines(
         "Written to caches",
-        "Tokens a second.",
+        "Tokens a second, of the models that report any tokens.",
         COUNT,
-        tokens("rate", _BY, 'token_type="input_cache_write"'),
+        f"{written} and {rate('genai_tokens_total', _BY)} > 0",
         axis="tokens a second",
         stack=True,
     )

@@ -367,7 +367,7 @@ def zero_is_said_where_it_is_true(dashboard: Dashboard) -> Complaints:
 def unknown_tokens_are_not_none(dashboard: Dashboard) -> Complaints:
     """Tokens are shown only where they are known: of a call whose usage was not reported, 0 is no figure.
 
-    A share of tokens is guarded by what it is divided by.
+    A share of tokens is guarded by what it is divided by, and where there are more than 0, they are known.
     """
     for target in boards.expressions(dashboard):
         for each in boards.series(boards.parsed(target.query["expr"])):
@@ -376,7 +376,8 @@ def unknown_tokens_are_not_none(dashboard: Dashboard) -> Complaints:
             operators = [node for node in each.around if isinstance(node, promql.BinaryExpr)]
             known = any(str(node.op) == "unless" and "genai_unreported_calls_total" in str(node) for node in operators)
             shared = any(str(node.op) == "/" and "genai_tokens_total" in str(node.rhs) for node in operators)
-            if not known and not shared:
+            more = any(str(node.op) == ">" and "genai_tokens_total" in str(node.lhs) for node in operators)
+            if not known and not shared and not more:
                 yield f"{target.where}: tokens that may not be known"
 
 
