@@ -305,9 +305,10 @@ def _folded() -> Panel:
     return lines(
         "Folded into __other__",
         "A second: calls in the ledger's sums, and sums of budgets.",
-        PER_SECOND,
+        COUNT,
         Prom(counted("spanledger_folded_calls_total"), "calls"),
         Prom(counted("spanledger_budget_groups_folded_total"), "sums of budgets"),
+        axis="calls or sums a second",
         links=_here(),
         nothing=_NOTHING,
         width=8,
