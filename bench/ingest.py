@@ -184,12 +184,7 @@ def yardstick_us() -> float:
             f"CREATE TABLE bare (entry_id INTEGER PRIMARY KEY, {names}, UNIQUE (end_ns, span_id, trace_id))"
         )
         for number in range(20):
-            values: list[Any] = []
-            for row in range(rows):
-                end_ns = time.time_ns() + row
-                ids = (end_ns, os.urandom(8), os.urandom(16), end_ns, end_ns, os.urandom(8), number)
-                figures = (12_345, 2_345, 9_876, None, 1_234, None, 24_000_000, None)
-                values += (*ids, f"chatcmpl-{end_ns:029d}", None, None, f"{end_ns:032x}", None, *figures)
+            values = [value for row in range(rows) for value in _entry(time.time_ns() + row, number)]
             start = time.process_time()
             database.execute("BEGIN IMMEDIATE")
             database.execute(f"INSERT INTO bare ({names}) VALUES {places} ON CONFLICT DO NOTHING", values)
@@ -202,6 +197,29 @@ def yardstick_us() -> float:
 def on(cores: set[int]) -> list[str]:
     """Return the words that hold a command to some cores, with all the threads that it will have."""
     return ["taskset", "--cpu-list", ",".join(map(str, sorted(cores)))]
+
+
+def _entry(end_ns: int, profile_id: int) -> list[Any]:
+    """Return the values of an entry as the spans of the benchmark make it, in the order of its columns."""
+    from spanledger_exporter.ledger.schema import ENTRY_COLUMNS
+
+    known: dict[str, Any] = {
+        **dict.fromkeys(("end_ns", "start_ns", "received_ns"), end_ns),
+        **{name: os.urandom(8) for name in ("span_id", "parent_span_id")},
+        "trace_id": os.urandom(16),
+        "profile_id": profile_id,
+        "response_id": f"chatcmpl-{end_ns:029d}",
+        "request_hash": f"{end_ns:032x}",
+        "input_tokens": 12_345,
+        "output_tokens": 2_345,
+        "cache_read_tokens": 9_876,
+        "reasoning_tokens": 1_234,
+        "cost_pusd": 24_000_000,
+        "cost_output_pusd": 16_000_000,
+        "cost_cache_read_pusd": 2_000_000,
+        "cache_saved_pusd": 2_000_000,
+    }
+    return [known.get(name) for name in ENTRY_COLUMNS]
 
 
 def measure(name: str, ledger_url: str, rows: int, folder: Path, say: Any) -> dict[str, Any]:
