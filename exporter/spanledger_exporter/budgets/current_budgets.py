@@ -4,10 +4,12 @@ They are read when others have changed the ledger, within the transaction that c
 counts what is there, and from the next commit on every writer counts what comes.
 """
 
+from collections.abc import Mapping
+
 from sqlalchemy import Connection
 
 from spanledger_exporter.budgets import counters, spend_counters
-from spanledger_exporter.budgets.charges import Charges, Rules
+from spanledger_exporter.budgets.charges import Charges, Place, Rules, Sum
 from spanledger_exporter.budgets.groups import GROUPS_MAX, Groups, into_other
 from spanledger_exporter.budgets.shelf import load_budgets
 from spanledger_exporter.leases import leases
@@ -43,10 +45,10 @@ class CurrentBudgets:
         """Return what gathers the charges of one transaction; `None` where there are no budgets."""
         return None if self.rules is None else Charges(self.rules)
 
-    def write(self, connection: Connection, charges: Charges | None) -> Marks:
+    def write(self, connection: Connection, charges: Charges | None) -> Mapping[Place, Sum]:
         """Move the counters by what a transaction charges, and settle the leases of its calls by the same.
 
-        Returns by how much counters fall that are shown.
+        Returns by what they moved, and where.
         """
         if charges is None or self.rules is None:
             return {}
@@ -64,7 +66,11 @@ class CurrentBudgets:
             leases.lock(connection, charged | settled.keys(), charged - there.keys())
         counters.write(connection, moves)
         leases.move(connection, {key: Move(amount) for key, amount in settled.items()})
-        return spend_counters.falls(moves, self.rules.budgets)
+        return moves
+
+    def falls(self, moves: Mapping[Place, Sum]) -> Marks:
+        """Return by how much counters fall that are shown, where budgets moved so."""
+        return {} if self.rules is None else spend_counters.falls(moves, self.rules.budgets)
 
     def settled(self, *, committed: bool) -> None:
         """Remember what the transaction added, or forget it."""

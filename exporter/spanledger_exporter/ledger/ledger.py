@@ -269,7 +269,8 @@ class Ledger:
                     connection.execute(insert(adjustments), _adjustment_row(call.row, change, now_ns))
                     changed += 1
                 moved = moves.write(connection, now_ns)
-                held_counters.raise_marks(connection, self._budgets.write(connection, charges))
+                charged = self._budgets.write(connection, charges)
+                held_counters.raise_marks(connection, self._budgets.falls(charged))
                 held_counters.keep_raised(connection, raises(moved))
             committed = True
         finally:
