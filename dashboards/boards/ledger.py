@@ -12,6 +12,21 @@ from grafana_foundation_sdk.models.dashboard import DashboardLink, Panel
 
 from dashboards.boards import colors, links, variables
 from dashboards.boards.boards import Board
+from dashboards.boards.ledger_sql import (
+    ALL_TOKENS,
+    BUDGET_USD,
+    COST_USD,
+    DAY,
+    DIMENSIONS,
+    GROUP,
+    KNOWN_TOKENS,
+    MODEL,
+    OF_DAYS,
+    OF_ENTRIES,
+    OF_HOURS,
+    ROLLED_TOKENS,
+    ROLLED_USD,
+)
 from dashboards.boards.looks import NO_TRAFFIC, Column
 from dashboards.boards.panels import (
     COUNT,
@@ -27,49 +42,9 @@ from dashboards.boards.panels import (
 )
 from dashboards.boards.targets import Sql
 
-_MODEL: Final = "coalesce(response_model, request_model, '')"
-_DIMENSIONS: Final = ("service", "environment", "team", "project", "provider", "model")
-_USD: Final = "sum(cost_pusd) / 1e12"
-# What is not known of any call is no 0: the sum of no rows is none.
-_KNOWN_USD: Final = "FILTER (WHERE price_status IN ('priced', 'free'))"
-_KNOWN_TOKENS: Final = "FILTER (WHERE usage_status IN ('reported', 'partial'))"
-_ALL_TOKENS: Final = "sum(coalesce(input_tokens, 0) + coalesce(output_tokens, 0))"
-_ROLLED_USD: Final = f"(sum(cost_micro_usd) {_KNOWN_USD} + sum(cost_rest_pusd) {_KNOWN_USD} / 1e6) / 1e6"
-_ROLLED_TOKENS: Final = f"sum(input_tokens) {_KNOWN_TOKENS} AS input, sum(output_tokens) {_KNOWN_TOKENS} AS output"
-# A text: as a time, the day would be shown in the reader's time zone, west of UTC as the day before.
-_DAY: Final = "to_char(to_timestamp(day_s) AT TIME ZONE 'UTC', 'YYYY-MM-DD')"
-# The values of a JSON array; what PostgreSQL takes for no text stays as it is.
-_GROUP: Final = (
-    "CASE WHEN group_key LIKE '[%' AND position('\\u0000' IN group_key) = 0\n"
-    "    THEN array_to_string(ARRAY(SELECT json_array_elements_text(group_key::json)), ', ', 'not said')\n"
-    "    ELSE group_key END"
-)
-_BUDGET_USD: Final = "(cost_micro_usd + cost_rest_pusd / 1e6) / 1e6"
 _CALLS: Final = Column(unit=WHOLE, decimals=0)
 _MONEY: Final = Column(unit=USD, decimals=6)
 _TOKENS: Final = Column(unit=COUNT)
-
-
-def _chosen(columns: dict[str, str]) -> str:
-    """Return the conditions of the variables: any of what is chosen, or all."""
-
-    def condition(name: str, column: str) -> str:
-        chosen = f"(${{{name}:sqlstring}})"
-        return f"  AND ({variables.ALL_IN_SQL} IN {chosen} OR coalesce({column}, '') IN {chosen})"
-
-    return "\n".join(condition(name, column) for name, column in columns.items())
-
-
-_OF_ENTRIES: Final = (
-    "FROM entries\nWHERE $__unixEpochNanoFilter(end_ns)\n"
-    + _chosen({name: _MODEL if name == "model" else name for name in _DIMENSIONS})
-    + "\n  AND (${user:sqlstring} = '' OR user_id = ${user:sqlstring})"
-    + "\n  AND (${session:sqlstring} = '' OR session_id = ${session:sqlstring})"
-)
-_OF_HOURS: Final = "FROM spend_hours\nWHERE $__unixEpochFilter(hour_s)\n" + _chosen(
-    {name: name for name in _DIMENSIONS}
-)
-_OF_DAYS: Final = "FROM spend_days\nWHERE $__unixEpochFilter(day_s)\n" + _chosen({name: name for name in _DIMENSIONS})
 
 
 def board() -> Board:
@@ -134,20 +109,24 @@ def _totals() -> list[Panel]:
     def total(
         title: str, text: str, unit: str, value: str, *, decimals: int | None = 0, nothing: str = NO_TRAFFIC
     ) -> Panel:
-        sql = Sql(f"SELECT {value} AS value\n{_OF_ENTRIES}")
+        sql = Sql(f"SELECT {value} AS value\n{OF_ENTRIES}")
         return number(title, text, unit, sql, links=_here(), decimals=decimals, nothing=nothing)
 
     known = "count(*) FILTER (WHERE cost_pusd IS NOT NULL)"
     return [
         total(
-            "Cost", "Cost of the calls that ended in the time that is shown and have a price.", USD, _USD, decimals=6
+            "Cost",
+            "Cost of the calls that ended in the time that is shown and have a price.",
+            USD,
+            COST_USD,
+            decimals=6,
         ),
         total("Calls", "Entries.", COUNT, "count(*)"),
         total(
             "Tokens",
             "Input and output, as reported.",
             COUNT,
-            f"{_ALL_TOKENS} {_KNOWN_TOKENS}",
+            f"{ALL_TOKENS} {KNOWN_TOKENS}",
             nothing=NONE_REPORTED,
         ),
         total(
@@ -164,8 +143,8 @@ def _totals() -> list[Panel]:
 
 def _hours() -> Panel:
     sql = (
-        f"SELECT to_timestamp(hour_s) AS time, model AS metric, {_ROLLED_USD} AS cost\n"
-        f"{_OF_HOURS}\nGROUP BY 1, 2\nORDER BY 1"
+        f"SELECT to_timestamp(hour_s) AS time, model AS metric, {ROLLED_USD} AS cost\n"
+        f"{OF_HOURS}\nGROUP BY 1, 2\nORDER BY 1"
     )
     return lines(
         "Cost by the hour",
@@ -180,10 +159,10 @@ def _hours() -> Panel:
 
 def _days() -> Panel:
     sql = (
-        f"SELECT {_DAY} AS day, sum(calls) AS calls, {_ROLLED_USD} AS cost,\n"
-        f"  {_ROLLED_TOKENS}, sum(cache_read_tokens) {_KNOWN_TOKENS} AS cached,\n"
+        f"SELECT {DAY} AS day, sum(calls) AS calls, {ROLLED_USD} AS cost,\n"
+        f"  {ROLLED_TOKENS}, sum(cache_read_tokens) {KNOWN_TOKENS} AS cached,\n"
         "  coalesce(sum(calls) FILTER (WHERE price_status = 'unpriced'), 0) AS unpriced\n"
-        f"{_OF_DAYS}\nGROUP BY 1\nORDER BY 1 DESC"
+        f"{OF_DAYS}\nGROUP BY 1\nORDER BY 1 DESC"
     )
     columns = {
         "day": Column(unit="string"),
@@ -208,11 +187,11 @@ def _days() -> Panel:
 def _by(names: str) -> Panel:
     first, second = names.split(", ")
     sql = (
-        f"SELECT {names}, sum(calls) AS calls, {_ROLLED_USD} AS cost,\n"
-        f"  {_ROLLED_TOKENS},\n"
+        f"SELECT {names}, sum(calls) AS calls, {ROLLED_USD} AS cost,\n"
+        f"  {ROLLED_TOKENS},\n"
         "  coalesce(sum(calls) FILTER (WHERE outcome = 'error'), 0) AS errors,\n"
         "  coalesce(sum(calls) FILTER (WHERE price_status = 'unpriced'), 0) AS unpriced\n"
-        f"{_OF_HOURS}\nGROUP BY {names}\nORDER BY cost DESC NULLS LAST\nLIMIT 500"
+        f"{OF_HOURS}\nGROUP BY {names}\nORDER BY cost DESC NULLS LAST\nLIMIT 500"
     )
     columns = {
         "calls": _CALLS,
@@ -222,7 +201,7 @@ def _by(names: str) -> Panel:
         "errors": _CALLS,
         "unpriced": _CALLS,
     }
-    named = [name for name in (first, second) if name in _DIMENSIONS]
+    named = [name for name in (first, second) if name in DIMENSIONS]
     return rows(
         f"By {first} and {second}",
         "Of the hours that begin in the time that is shown; the 500 that cost most.",
@@ -235,12 +214,12 @@ def _by(names: str) -> Panel:
 
 def _people(column: str, name: str) -> Panel:
     sql = (
-        f'SELECT {column} AS "{name}", count(*) AS calls, {_USD} AS cost,\n'
+        f'SELECT {column} AS "{name}", count(*) AS calls, {COST_USD} AS cost,\n'
         "  sum(input_tokens) AS input, sum(output_tokens) AS output,\n"
         "  count(*) FILTER (WHERE outcome = 'error') AS errors,\n"
         "  count(*) FILTER (WHERE price_status = 'unpriced') AS unpriced,\n"
         "  to_timestamp(max(end_ns) / 1e9) AS last\n"
-        f"{_OF_ENTRIES}\n  AND {column} IS NOT NULL\nGROUP BY 1\nORDER BY cost DESC NULLS LAST\nLIMIT 500"
+        f"{OF_ENTRIES}\n  AND {column} IS NOT NULL\nGROUP BY 1\nORDER BY cost DESC NULLS LAST\nLIMIT 500"
     )
     chosen = {name: links.cell(name)}
     columns = {
@@ -265,7 +244,7 @@ def _people(column: str, name: str) -> Panel:
 
 _OF_A_CALL: Final = (
     "SELECT to_timestamp(end_ns / 1e9) AS ended, entry_id AS entry, service, team, project, provider,\n"
-    f'  {_MODEL} AS model, operation, user_id AS "user", session_id AS session, outcome, error_type AS error,\n'
+    f'  {MODEL} AS model, operation, user_id AS "user", session_id AS session, outcome, error_type AS error,\n'
     "  input_tokens AS input, output_tokens AS output, cache_read_tokens AS cached,\n"
     "  cost_pusd / 1e12 AS cost, coalesce(price_reason, price_status) AS price,\n"
     "  (end_ns - start_ns) / 1e9 AS duration, response_id AS answer, encode(trace_id, 'hex') AS trace\n"
@@ -286,7 +265,7 @@ def _calls() -> Panel:
     return rows(
         "Calls",
         "The 500 newest. `spanledger explain ENTRY` shows every factor of a price.",
-        Sql(f"{_OF_A_CALL}{_OF_ENTRIES}\nORDER BY end_ns DESC\nLIMIT 500"),
+        Sql(f"{_OF_A_CALL}{OF_ENTRIES}\nORDER BY end_ns DESC\nLIMIT 500"),
         _CALL_COLUMNS,
         links=[links.trace("trace")],
         height=12,
@@ -297,19 +276,19 @@ def _dear() -> Panel:
     return rows(
         "The dearest calls",
         "The 100 that cost most in the time that is shown.",
-        Sql(f"{_OF_A_CALL}{_OF_ENTRIES}\n  AND cost_pusd IS NOT NULL\nORDER BY cost_pusd DESC\nLIMIT 100"),
+        Sql(f"{_OF_A_CALL}{OF_ENTRIES}\n  AND cost_pusd IS NOT NULL\nORDER BY cost_pusd DESC\nLIMIT 100"),
         _CALL_COLUMNS,
         links=[links.trace("trace")],
     )
 
 
 def _budgets() -> Panel:
-    spent = f"CASE unit WHEN 'usd' THEN {_BUDGET_USD} WHEN 'tokens' THEN tokens ELSE calls END"
+    spent = f"CASE unit WHEN 'usd' THEN {BUDGET_USD} WHEN 'tokens' THEN tokens ELSE calls END"
     limit, leased = (f"{name} / CASE unit WHEN 'usd' THEN 1e6 ELSE 1 END" for name in ("limit_amount", "leased"))
     sql = (
-        f'SELECT budget, {_GROUP} AS "group", mode, to_timestamp(period_start_s) AS began, unit,\n'
+        f'SELECT budget, {GROUP} AS "group", mode, to_timestamp(period_start_s) AS began, unit,\n'
         f'  {limit} AS "limit", {spent} AS spent, ({spent}) / nullif({limit}, 0) AS used,\n'
-        f"  calls, tokens, {_BUDGET_USD} AS cost, unpriced_calls AS unpriced, {leased} AS leased\n"
+        f"  calls, tokens, {BUDGET_USD} AS cost, unpriced_calls AS unpriced, {leased} AS leased\n"
         "FROM budget_spend\n"
         f"WHERE ({variables.ALL_IN_SQL} IN (${{budget:sqlstring}}) OR budget IN (${{budget:sqlstring}}))\n"
         "ORDER BY period_start_s DESC, used DESC NULLS LAST\nLIMIT 1000"
@@ -339,9 +318,9 @@ def _budgets() -> Panel:
 
 def _unknown() -> Panel:
     sql = (
-        f"SELECT price_reason AS reason, provider, {_MODEL} AS model, usage_status AS usage, count(*) AS calls,\n"
-        f"  {_ALL_TOKENS} {_KNOWN_TOKENS} AS tokens, max(price_detail) AS detail\n"
-        f"{_OF_ENTRIES}\n  AND price_status = 'unpriced'\nGROUP BY 1, 2, 3, 4\nORDER BY calls DESC\nLIMIT 500"
+        f"SELECT price_reason AS reason, provider, {MODEL} AS model, usage_status AS usage, count(*) AS calls,\n"
+        f"  {ALL_TOKENS} {KNOWN_TOKENS} AS tokens, max(price_detail) AS detail\n"
+        f"{OF_ENTRIES}\n  AND price_status = 'unpriced'\nGROUP BY 1, 2, 3, 4\nORDER BY calls DESC\nLIMIT 500"
     )
     return rows(
         "Calls whose cost is not known",
@@ -356,9 +335,9 @@ def _unknown() -> Panel:
 
 def _errors() -> Panel:
     sql = (
-        f"SELECT provider, {_MODEL} AS model, error_type AS error, http_status AS status, count(*) AS calls,\n"
-        f"  count(*) FILTER (WHERE resend_count > 0) AS retries, {_USD} AS cost\n"
-        f"{_OF_ENTRIES}\n  AND outcome = 'error'\nGROUP BY 1, 2, 3, 4\nORDER BY calls DESC\nLIMIT 500"
+        f"SELECT provider, {MODEL} AS model, error_type AS error, http_status AS status, count(*) AS calls,\n"
+        f"  count(*) FILTER (WHERE resend_count > 0) AS retries, {COST_USD} AS cost\n"
+        f"{OF_ENTRIES}\n  AND outcome = 'error'\nGROUP BY 1, 2, 3, 4\nORDER BY calls DESC\nLIMIT 500"
     )
     return rows(
         "Calls that failed",
@@ -377,10 +356,10 @@ def _errors() -> Panel:
 def _again() -> Panel:
     earliest = "(array_agg(cost_pusd ORDER BY end_ns, entry_id) FILTER (WHERE cost_pusd IS NOT NULL))[1]"
     sql = (
-        f"SELECT service, {_MODEL} AS model, count(*) AS calls, {_USD} AS cost,\n"
+        f"SELECT service, {MODEL} AS model, count(*) AS calls, {COST_USD} AS cost,\n"
         f"  (sum(cost_pusd) - {earliest}) / 1e12 AS again,\n"
         "  to_timestamp(max(end_ns) / 1e9) AS last, request_hash AS request\n"
-        f"{_OF_ENTRIES}\n  AND request_hash IS NOT NULL\nGROUP BY service, 2, request_hash\nHAVING count(*) > 1\n"
+        f"{OF_ENTRIES}\n  AND request_hash IS NOT NULL\nGROUP BY service, 2, request_hash\nHAVING count(*) > 1\n"
         "ORDER BY again DESC NULLS LAST\nLIMIT 200"
     )
     return rows(
@@ -397,10 +376,10 @@ def _again() -> Panel:
 
 def _estimates() -> Panel:
     sql = (
-        f"SELECT service, provider, {_MODEL} AS model, count(*) AS calls,\n"
+        f"SELECT service, provider, {MODEL} AS model, count(*) AS calls,\n"
         "  sum((other_usage::json ->> 'estimated_input_tokens')::numeric) AS input,\n"
         "  sum((other_usage::json ->> 'estimated_output_tokens')::numeric) AS output\n"
-        f"{_OF_ENTRIES}\n  AND other_usage LIKE '%estimated_%'\nGROUP BY 1, 2, 3\nORDER BY calls DESC\nLIMIT 200"
+        f"{OF_ENTRIES}\n  AND other_usage LIKE '%estimated_%'\nGROUP BY 1, 2, 3\nORDER BY calls DESC\nLIMIT 200"
     )
     return rows(
         "Estimates",
